@@ -1,0 +1,274 @@
+/**
+ * The pool: cache pages, lightning states and generation controls of all sequences of one model.
+ *
+ * A sequence is a slot. Pages are shared out by the pool; page p exists in every softmax layer's cache. Pages are added in
+ * segments, each as large as all before it together, so a growing context costs few buffers and copies nothing.
+ */
+import type { Device } from "../device/index.js";
+import type { CacheSnapshot, LayerCache } from "../nn/index.js";
+import { CONTROL_WORDS, PAGE_TOKENS } from "../ops/index.js";
+import { empty, type Tensor, upload, zeros } from "../tensor/index.js";
+import { cacheKind } from "./registry.js";
+
+/** What a model keeps per sequence. */
+export interface StateSpec {
+  readonly softmaxLayers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly lightningLayers: number;
+  readonly lightningHeads: number;
+  readonly lightningHeadDim: number;
+  readonly vocabSize: number;
+  /** Longest sequence that the model's positions allow. */
+  readonly maxPositions: number;
+}
+
+export interface PoolOptions {
+  /** Sequences at a time. Each costs its lightning states from the start: H·d·d·4 bytes a layer. Default 4. */
+  readonly slots?: number;
+  /** Cache kind, see `cacheNames`. Default f32. */
+  readonly kv?: string;
+  /** Longest sequence; sizes the page table only. Default: the model's maximum, at most 1,048,576. */
+  readonly maxTokens?: number;
+}
+
+/** All slots are taken, or a sequence would pass its longest length. */
+export class PoolError extends Error {
+  override readonly name = "PoolError";
+}
+
+/** Where a sequence stood: its length and everything that later steps overwrite. */
+export interface SequenceSnapshot extends Disposable {
+  readonly length: number;
+  dispose(): void;
+}
+
+interface StoredSnapshot extends SequenceSnapshot {
+  readonly states: readonly Tensor[];
+  readonly caches: readonly (CacheSnapshot | undefined)[];
+}
+
+const FIRST_SEGMENT_PAGES = 32;
+
+export class SequencePool implements Disposable {
+  readonly slots: number;
+  readonly maxTokens: number;
+  readonly kv: string;
+  /** One per softmax layer. */
+  readonly caches: readonly LayerCache[];
+  /** [slots, H, d, d] float32, one per lightning layer. */
+  readonly states: readonly Tensor[];
+  readonly pageTable: Tensor;
+  /** i32 [slots, CONTROL_WORDS]. */
+  readonly controls: Tensor;
+  /** u32 [slots, ⌈V/32⌉]: token ids that occurred in the slot's sequence. */
+  readonly seen: Tensor;
+
+  private readonly freeSlots: number[];
+  private readonly freePages: number[] = [];
+  private pageCount = 0;
+  private readonly sequences = new Set<Sequence>();
+
+  constructor(
+    readonly device: Device,
+    readonly spec: StateSpec,
+    options: PoolOptions = {},
+  ) {
+    this.slots = options.slots ?? 4;
+    this.kv = options.kv ?? "f32";
+    this.maxTokens = Math.min(options.maxTokens ?? 2 ** 20, spec.maxPositions);
+    const kind = cacheKind(this.kv);
+    const pagesPerSlot = Math.ceil(this.maxTokens / PAGE_TOKENS);
+    this.pageTable = upload(
+      device,
+      new Int32Array(this.slots * pagesPerSlot).fill(-1),
+      [this.slots, pagesPerSlot],
+      "i32",
+    );
+    this.controls = zeros(device, [this.slots, CONTROL_WORDS], "i32", "controls");
+    this.seen = zeros(device, [this.slots, Math.ceil(spec.vocabSize / 32)], "u32", "seen tokens");
+    this.caches = Array.from({ length: spec.softmaxLayers }, (_, layer) =>
+      kind.create(device, { ...spec, pageTable: this.pageTable, layer, layers: spec.softmaxLayers }),
+    );
+    const { lightningHeads: h, lightningHeadDim: d } = spec;
+    this.states = Array.from({ length: spec.lightningLayers }, () =>
+      zeros(device, [this.slots, h, d, d], "f32", "lightning state"),
+    );
+    this.freeSlots = Array.from({ length: this.slots }, (_, i) => this.slots - 1 - i);
+  }
+
+  get free(): number {
+    return this.freeSlots.length;
+  }
+
+  /** Bytes of keys, values and states. */
+  get bytes(): number {
+    const sum = (parts: readonly { bytes?: number; byteLength?: number }[]) =>
+      parts.reduce((total, part) => total + (part.bytes ?? part.byteLength ?? 0), 0);
+    return sum(this.caches) + sum(this.states);
+  }
+
+  /** Number of segments so far: when it changes, a captured step must be captured anew. */
+  get generation(): number {
+    return this.segments;
+  }
+  private segments = 0;
+
+  /** Starts an empty sequence. @throws {PoolError} all slots are taken. */
+  open(): Sequence {
+    const slot = this.freeSlots.pop();
+    if (slot === undefined) throw new PoolError(`all ${this.slots} sequences of the pool are in use`);
+    for (const state of this.states) clearRow(this.device, state, slot);
+    clearRow(this.device, this.seen, slot);
+    clearRow(this.device, this.controls, slot);
+    const sequence = new Sequence(this, slot);
+    this.sequences.add(sequence);
+    return sequence;
+  }
+
+  /** @internal Makes pages for positions below `tokens` of the slot. */
+  reserve(slot: number, pages: number[], tokens: number): void {
+    if (tokens > this.maxTokens) {
+      throw new PoolError(`the sequence would reach ${tokens} tokens; its longest length is ${this.maxTokens}`);
+    }
+    const wanted = this.spec.softmaxLayers === 0 ? 0 : Math.ceil(tokens / PAGE_TOKENS);
+    const first = pages.length;
+    while (pages.length < wanted) {
+      if (this.freePages.length === 0) this.grow();
+      pages.push(this.freePages.pop() as number); // grow() added at least one
+    }
+    if (pages.length > first) this.writePageTable(slot, first, pages.slice(first));
+  }
+
+  /** @internal */
+  release(sequence: Sequence, slot: number, pages: readonly number[]): void {
+    if (!this.sequences.delete(sequence)) return;
+    this.freePages.push(...pages);
+    clearRow(this.device, this.controls, slot);
+    this.freeSlots.push(slot);
+  }
+
+  private writePageTable(slot: number, first: number, pages: readonly number[]): void {
+    const perSlot = this.pageTable.shape[1] as number; // [slots, pagesPerSlot]
+    const byteOffset = this.pageTable.byteOffset + (slot * perSlot + first) * 4;
+    const data = Int32Array.from(pages);
+    this.device.write({ allocation: this.pageTable.allocation, byteOffset, byteLength: data.byteLength }, data);
+  }
+
+  private grow(): void {
+    const perPage = cacheKind(this.kv).pageBytes(this.spec);
+    const limit = this.device.kind === "webgpu" ? this.device.limits.maxBindingBytes : 2 ** 30;
+    const most = Math.max(1, Math.floor(limit / perPage));
+    const pages = Math.min(Math.max(FIRST_SEGMENT_PAGES, this.pageCount), most);
+    for (const cache of this.caches) cache.addPages(this.pageCount, pages);
+    for (let page = this.pageCount + pages - 1; page >= this.pageCount; page--) this.freePages.push(page);
+    this.pageCount += pages;
+    this.segments += 1;
+  }
+
+  dispose(): void {
+    for (const cache of this.caches) cache.dispose();
+    for (const tensor of [...this.states, this.pageTable, this.controls, this.seen]) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** A sequence in a pool: a slot, its pages, and how many tokens its caches hold. */
+export class Sequence implements Disposable {
+  private readonly pages: number[] = [];
+  private isClosed = false;
+  /** Tokens that the caches and states hold. The one who runs steps keeps it. */
+  length = 0;
+
+  /** Use `pool.open()`. */
+  constructor(
+    readonly pool: SequencePool,
+    readonly slot: number,
+  ) {}
+
+  get closed(): boolean {
+    return this.isClosed;
+  }
+
+  /** Positions that the reserved pages hold. */
+  get capacity(): number {
+    return this.pool.spec.softmaxLayers === 0 ? this.pool.maxTokens : this.pages.length * PAGE_TOKENS;
+  }
+
+  /** Makes room for `tokens` tokens in all. @throws {PoolError} {OutOfMemoryError} */
+  reserve(tokens: number): void {
+    this.pool.reserve(this.slot, this.pages, tokens);
+  }
+
+  /**
+   * Cuts the sequence to `length` tokens.
+   * @throws {PoolError} the model has lightning layers: their state cannot be cropped; use `snapshot` and `restore`.
+   */
+  trim(length: number): void {
+    if (length >= this.length) return;
+    if (this.pool.states.length > 0) {
+      throw new PoolError(`a lightning state cannot be cut from ${this.length} to ${length} tokens: restore a snapshot`);
+    }
+    for (const cache of this.pool.caches) cache.trim(this.slot, length);
+    this.length = length;
+  }
+
+  /** Keeps what is needed to come back to this point. Costs a copy of the lightning states. */
+  snapshot(): SequenceSnapshot {
+    const { device, states, caches } = this.pool;
+    const copies = states.map((state) => {
+      const from = rowOf(state, this.slot);
+      const copy = empty(device, state.shape.slice(1), "f32", "state snapshot");
+      device.copy(from, copy);
+      return copy;
+    });
+    const kept = caches.map((cache) => cache.snapshot(this.slot));
+    const dispose = () => {
+      for (const copy of copies) copy.dispose();
+      for (const part of kept) part?.[Symbol.dispose]();
+    };
+    const stored: StoredSnapshot = {
+      length: this.length,
+      states: copies,
+      caches: kept,
+      dispose,
+      [Symbol.dispose]: dispose,
+    };
+    return stored;
+  }
+
+  /** Goes back to a snapshot of this sequence. The snapshot stays usable. */
+  restore(snapshot: SequenceSnapshot): void {
+    const stored = snapshot as StoredSnapshot; // made by `snapshot` above
+    const { device, states, caches } = this.pool;
+    for (const [i, state] of states.entries()) {
+      const copy = stored.states[i];
+      if (copy) device.copy(copy, rowOf(state, this.slot));
+    }
+    for (const [i, cache] of caches.entries()) cache.restore(this.slot, stored.caches[i]);
+    this.length = stored.length;
+  }
+
+  /** Gives slot and pages back. */
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.pool.release(this, this.slot, this.pages);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function rowOf(tensor: Tensor, row: number) {
+  const byteLength = tensor.byteLength / (tensor.shape[0] as number); // row-major, first axis: slots
+  return { allocation: tensor.allocation, byteOffset: tensor.byteOffset + row * byteLength, byteLength };
+}
+
+function clearRow(device: Device, tensor: Tensor, row: number): void {
+  device.clear(rowOf(tensor, row));
+}

@@ -1,0 +1,128 @@
+import { Command } from "commander";
+import { describe, expect, test } from "vitest";
+import { define } from "../commands/bench.js";
+import { UsageError } from "../output.js";
+import { withFloor } from "./bench-result.js";
+import { promptIds } from "./prompts.js";
+import { decodeStepBytes, sharesOf } from "./step-bytes.js";
+import { profileTable, resultTable } from "./tables.js";
+import { median } from "./timing.js";
+
+function bench(...args: string[]): Promise<Command> {
+  const program = new Command("fulgur").exitOverride();
+  define(program);
+  for (const command of program.commands)
+    command.exitOverride().configureOutput({ writeErr: () => undefined, writeOut: () => undefined });
+  return program.parseAsync(["bench", ...args], { from: "user" });
+}
+
+describe("wrong use is refused before anything runs", () => {
+  test.each([
+    [["encode"], /'encode' is invalid .* Allowed choices are decode, prefill/],
+    [["--batch", "1,,2"], /whole numbers from 1 to 256/],
+    [["--batch", "0"], /whole numbers from 1 to 256/],
+    [["--context", "x"], /whole number from 1/],
+    [["--runs", "0"], /whole number from 1/],
+    [["--kv", "f8"], /Allowed choices are/],
+  ])("%j", async (args, message) => {
+    await expect(bench(...args)).rejects.toThrow(message);
+  });
+
+  test("a model folder that is not there", async () => {
+    await expect(bench("--model", "no/such/folder")).rejects.toThrow(UsageError);
+  });
+});
+
+test.each([
+  [[3, 1, 2], 2],
+  [[4, 1, 2, 3], 2.5],
+  [[7], 7],
+])("median of %j", (values, expected) => expect(median(values)).toBe(expected));
+
+test("median of nothing", () => expect(() => median([])).toThrow(/at least one/));
+
+test("prompts repeat, stay inside the vocabulary, and differ by seed", () => {
+  const ids = promptIds(200, 50);
+  expect(ids).toEqual(promptIds(200, 50));
+  expect(ids).not.toEqual(promptIds(200, 50, 2));
+  expect(ids.every((id) => Number.isInteger(id) && id >= 0 && id < 50)).toBe(true);
+  expect(new Set(ids).size).toBeGreaterThan(40);
+});
+
+describe("bytes of a decode step", () => {
+  const state = {
+    softmaxLayers: 2,
+    kvHeads: 3,
+    headDim: 4,
+    lightningLayers: 5,
+    lightningHeads: 2,
+    lightningHeadDim: 8,
+    vocabSize: 10,
+    maxPositions: 100,
+  };
+  const model = { weightBytes: 1000, state };
+  const expertNames = [
+    "model.layers.0.block_sparse_moe.experts.1.w1.weight",
+    "model.layers.0.mlp.experts.gate_up_proj",
+  ];
+
+  test("shares of a file", () => {
+    const tensors = [
+      { name: "model.embed_tokens.weight", bytes: 100 },
+      { name: "model.layers.0.self_attn.qkv_proj.weight", bytes: 300 },
+      ...expertNames.map((name) => ({ name, bytes: 300 })),
+    ];
+    const config = { num_local_experts: 8, num_experts_per_tok: 2 };
+    expect(sharesOf(tensors, config)).toEqual({ experts: 0.6, lookup: 0, chosen: 0.25 });
+    const untied = [...tensors, { name: "lm_head.weight", bytes: 1000 }];
+    expect(sharesOf(untied, config)).toEqual({ experts: 0.3, lookup: 0.05, chosen: 0.25 });
+    expect(sharesOf(tensors.slice(0, 2), {})).toEqual({ experts: 0, lookup: 0, chosen: 1 });
+  });
+
+  test("one sequence reads the chosen experts, many read all", () => {
+    const shares = { experts: 0.6, lookup: 0.1, chosen: 0.25 };
+    const rest = { length: 0, cacheBits: 32 };
+    const states = 2 * 5 * 2 * 64 * 4;
+    expect(decodeStepBytes(model, shares, { batch: 1, ...rest })).toBeCloseTo(300 + 150 + states, 9);
+    expect(decodeStepBytes(model, shares, { batch: 2, ...rest })).toBeCloseTo(
+      300 + 600 * (1 - 0.75 ** 2) + 2 * states,
+      9,
+    );
+  });
+
+  test("caches count by length and bits", () => {
+    const shares = { experts: 0, lookup: 0, chosen: 1 };
+    const bytes = (length: number, cacheBits: number) =>
+      decodeStepBytes(model, shares, { batch: 3, length, cacheBits });
+    expect(bytes(7, 16) - bytes(0, 16)).toBe(3 * 7 * 2 * 2 * 3 * 4 * 2);
+    expect(bytes(7, 32) - bytes(0, 32)).toBe(3 * 7 * 2 * 2 * 3 * 4 * 4);
+  });
+});
+
+test("floor and share", () => {
+  expect(withFloor(0.002, 0.001)).toEqual({ seconds: 0.002, floorSeconds: 0.001, share: 0.5 });
+});
+
+test("tables", () => {
+  const result = {
+    name: "decode",
+    device: "cpu",
+    threads: 2,
+    sizes: { batch: 1, kv: "f32" },
+    ...withFloor(0.01, 0.005),
+    tokensPerSecond: 100,
+  };
+  expect(resultTable([result])).toMatchInlineSnapshot(`
+    "name    sizes            time      tokens/s  GB/s  GFLOP/s  floor     floor/time
+    decode  batch 1, kv f32  10.00 ms     100.0                 5.000 ms        50 %"
+  `);
+  const kernel = { kernel: "matmul", calls: 3, seconds: 0.003, bytes: 3 * 2 ** 20, operations: 6e6 };
+  const other = { kernel: "advance", calls: 1, seconds: 0.001, bytes: 0, operations: 0 };
+  const profile = { name: "decode", sizes: { batch: 1 }, seconds: 0.005, kernels: [other, kernel] };
+  expect(profileTable(profile)).toMatchInlineSnapshot(`
+    "decode (batch 1): 5.0 ms, 4.0 ms in kernels
+    kernel   calls  time      bytes     GB/s  GFLOP/s  share
+    matmul       3  3.000 ms  3.00 MiB   1.0      2.0  75.0 %
+    advance      1  1.000 ms  0.00 MiB                 25.0 %"
+  `);
+});

@@ -1,0 +1,40 @@
+/** Ctrl-C and its relatives, as an abort signal. A second Ctrl-C ends the process at once, as it does by default. */
+import { InterruptedError } from "./output.js";
+
+export type InterruptName = "SIGINT" | "SIGTERM" | "SIGHUP";
+
+export interface Interrupts extends Disposable {
+  /** Aborted by the first one, with an InterruptedError. */
+  readonly signal: AbortSignal;
+  /** The first one's name, once it came. */
+  readonly first: Promise<InterruptName>;
+}
+
+const names: readonly InterruptName[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+/** Listens until disposed or until the first interrupt. */
+export function catchInterrupts(): Interrupts {
+  const controller = new AbortController();
+  let settle: (name: InterruptName) => void = () => undefined;
+  const first = new Promise<InterruptName>((resolve) => {
+    settle = resolve;
+  });
+  const ignore = () => {
+    for (const name of names) process.off(name, onSignal);
+  };
+  const onSignal = (name: InterruptName) => {
+    ignore();
+    settle(name);
+    controller.abort(new InterruptedError());
+  };
+  // Whoever read our output (`| head`) has left: nothing more to do. Each further write fails in the same way, the line break
+  // after the answer for one, so this listener stays.
+  const onClosedPipe = (error: Error) => {
+    if (!("code" in error) || error.code !== "EPIPE") throw error;
+    settle("SIGHUP");
+    controller.abort(new InterruptedError());
+  };
+  for (const name of names) process.on(name, onSignal);
+  process.stdout.on("error", onClosedPipe);
+  return { signal: controller.signal, first, [Symbol.dispose]: ignore };
+}

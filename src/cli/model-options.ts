@@ -1,0 +1,101 @@
+/** Options that every command with a model shares, and opening what they name. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { cacheNames } from "../cache/index.js";
+import { type Device, open } from "../device/index.js";
+import { type LoadOptions, loadModel, type Model } from "../generate/index.js";
+import { bytesText, progressLine, UsageError } from "./output.js";
+
+export interface DeviceOptions {
+  readonly device: "auto" | "webgpu" | "cpu";
+  readonly threads?: number;
+}
+
+export interface ModelOptions extends DeviceOptions {
+  readonly model: string;
+  readonly kv: string;
+}
+
+/** The project's own folder: dist/cli/ is two below it. */
+export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+export const defaultModel = join(packageRoot, "models", "fulgur-mini");
+
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isInteger(value) || value < least || value > most) {
+      throw new InvalidArgumentError(
+        `expected a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : ""}.`,
+      );
+    }
+    return value;
+  };
+}
+
+export function decimal(least: number, most = Number.POSITIVE_INFINITY): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isFinite(value) || value < least || value > most) {
+      throw new InvalidArgumentError(`expected a number from ${least}${Number.isFinite(most) ? ` to ${most}` : ""}.`);
+    }
+    return value;
+  };
+}
+
+export function addDeviceOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--device <kind>", "where to compute; auto takes a real GPU, else the CPU")
+        .choices(["auto", "webgpu", "cpu"])
+        .default("auto"),
+    )
+    .option("--threads <n>", "threads of the CPU device (default: all cores)", wholeNumber(1, 64));
+}
+
+export function addModelOptions(command: Command): Command {
+  command.option("--model <dir>", "model folder (config.json, *.safetensors, tokenizer.json)", defaultModel);
+  addDeviceOptions(command);
+  return command.addOption(
+    new Option("--kv <kind>", "how keys and values are kept").choices(cacheNames).default("f32"),
+  );
+}
+
+export function openDevice(options: DeviceOptions): Promise<Device> {
+  return open({ prefer: options.device, cpu: options.threads === undefined ? {} : { threads: options.threads } });
+}
+
+/** Opens the device and loads the model, with progress; closes the device when loading fails. */
+export async function openModel(
+  options: ModelOptions,
+  extra: Omit<LoadOptions, "device" | "kv"> = {},
+): Promise<{ readonly model: Model; readonly device: Device } & AsyncDisposable> {
+  if (!/^https?:/.test(options.model) && !existsSync(options.model)) {
+    throw new UsageError(`--model ${options.model}: there is no such folder`);
+  }
+  const device = await openDevice(options);
+  const line = progressLine("Loading");
+  try {
+    const model = await loadModel(options.model, {
+      device,
+      kv: options.kv,
+      onProgress: ({ done, total }) => line.update(done, total, `${bytesText(done)} of ${bytesText(total)}`),
+      ...extra,
+    });
+    return {
+      model,
+      device,
+      async [Symbol.asyncDispose]() {
+        await model.close();
+        await device.close();
+      },
+    };
+  } catch (error) {
+    await device.close();
+    throw error;
+  } finally {
+    line.end();
+  }
+}

@@ -1,0 +1,7 @@
+export type { Allocation, BufferSlice, MemoryUse } from "./buffer.js";
+export { type CpuArgument, CpuDevice, type CpuLaunch, type CpuOptions, F32, f32 } from "./cpu/cpu-device.js";
+export type { CapturedList, Cost, Device, DeviceContract, Profile, ProfileEntry } from "./device.js";
+export { DeviceError, DeviceLostError, NoDeviceError, OutOfMemoryError } from "./errors.js";
+export { type OpenOptions, open } from "./open.js";
+export { type ParamsSchema, params } from "./webgpu/params.js";
+export { WebGpuDevice, type WebGpuKernel, type WebGpuLaunch, type WebGpuOptions } from "./webgpu/webgpu-device.js";

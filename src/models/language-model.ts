@@ -1,0 +1,49 @@
+/** What a model family gives, and what a loaded model can do. */
+import type { SequencePool, StateSpec } from "../cache/index.js";
+import type { Device } from "../device/index.js";
+import type { Step } from "../ops/index.js";
+import type { Tensor } from "../tensor/index.js";
+import type { Loaded } from "./weights.js";
+
+export interface ForwardOptions {
+  /** `last`: logits of each row's last token, [R, V]; `all`: of every token, [T, V]. Default `last`. */
+  readonly logits?: "last" | "all";
+  /**
+   * Shown the hidden states [T, C] as they pass: "hidden.0" (embedding output), "hidden.i" (output of layer i, from 1),
+   * "hidden.norm" (after the final norm). They are freed afterwards: keep a `reshape` of what is to be read.
+   */
+  readonly onHidden?: (name: string, hidden: Tensor) => void;
+}
+
+/** A model on a device. It holds weights only; sequences live in a pool made from `state`. */
+export interface LanguageModel extends Disposable {
+  readonly family: string;
+  readonly device: Device;
+  readonly vocabSize: number;
+  readonly layers: number;
+  readonly state: StateSpec;
+  /** Bytes of weights on the device. */
+  readonly weightBytes: number;
+  /** All parameters, and those that take part in each token. */
+  readonly parameters: { readonly total: number; readonly active: number };
+  /**
+   * Records one pass over the step's tokens: appends to the caches, updates the states, returns logits (float32).
+   * The caller disposes of the result.
+   */
+  forward(step: Step, pool: SequencePool, options?: ForwardOptions): Tensor;
+  dispose(): void;
+}
+
+/** One family: its config, its weights, its forward pass. */
+export interface ModelFamily<Config, Weights extends object> {
+  readonly name: string;
+  /** `model_type` values of config.json. */
+  readonly modelTypes: readonly string[];
+  /** @throws {ConfigError} */
+  parseConfig(json: unknown, source: string): Config;
+  /** The table of weight names. `shapeOf` tells a tensor's shape where the config leaves it open. */
+  weights(config: Config, shapeOf: (name: string) => readonly number[] | undefined): Weights;
+  /** Tensors that checkpoints of this family may hold and nobody needs. */
+  readonly ignoredTensors?: readonly RegExp[];
+  build(device: Device, config: Config, weights: Loaded<Weights>): LanguageModel;
+}

@@ -1,0 +1,16 @@
+export { attention } from "./attention/attention.js";
+export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
+export { embedding } from "./embedding/embedding.js";
+export { gatherLastTokens } from "./gather-rows/gather-rows.js";
+export { lightningAttention } from "./lightning-attention/lightning-attention.js";
+export { matmul } from "./matmul/matmul.js";
+export { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
+export { createWeightMatrix, weightCodecs, weightFromFloat32, writeRows } from "./matmul/weights/create.js";
+export { moe } from "./moe/moe.js";
+export { rmsNorm } from "./rms-norm/rms-norm.js";
+export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
+export { ropeAppend } from "./rope-append/rope-append.js";
+export { routeExperts } from "./route-experts/route-experts.js";
+export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
+export { advance } from "./step/advance.js";
+export * from "./step/layout.js";

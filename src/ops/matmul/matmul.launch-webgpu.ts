@@ -1,0 +1,262 @@
+/** Chooses and launches the WebGPU kernels of a checked product. */
+import { type BufferSlice, DeviceError, type WebGpuDevice, type WebGpuKernel } from "../../device/index.js";
+import type { Epilogue } from "./epilogue.wgsl.js";
+import { type GemmVariant, gemmKernel, gemmLabel } from "./gemm.wgsl.js";
+import {
+  type MatrixGemmVariant,
+  matrixGemmKernel,
+  matrixGemmLabel,
+  matrixTile,
+  matrixWorkgroupBytes,
+} from "./gemm-subgroup-matrix.wgsl.js";
+import { type GemvVariant, gemvKernel, gemvLabel, gemvThreads } from "./gemv.wgsl.js";
+import { type MatmulVariant, matmulParams, type XLoad } from "./matmul.wgsl.js";
+import type { MatmulPlan } from "./plan.js";
+import type { WeightKind } from "./weight-matrix.js";
+import { weightParamValues } from "./weights/load.wgsl.js";
+import {
+  codesOf,
+  type RowRange,
+  rowBytes,
+  rowPieces,
+  rowUnit,
+  scaleRowBytes,
+  scalesFit,
+  scalesOf,
+} from "./weights/pieces.js";
+
+/** Up to this many tokens the weights are walked once for all of them, row by row. */
+export const GEMV_TOKENS = 8;
+/** From this many tokens, inputs and weight rows on, a tile of the matrix units is worth filling. */
+const MATRIX_MINIMUM = 64;
+
+/** `f16` lets products of many tokens round x and the weights to f16, for the matrix units of GPUs that have them. */
+interface WebGpuPlan extends MatmulPlan {
+  readonly precision?: "f32" | "f16";
+}
+
+/** Records the launches of `plan`: one, or one for each piece of weights that exceed a binding. */
+export function launchMatmulWebGpu(device: WebGpuDevice, plan: WebGpuPlan): void {
+  const { x, w, T, K, N, gate } = plan;
+  const unit = rowUnit(w, device.limits);
+  // The up rows of a piece may begin up to unit − 1 rows after the place where their binding can begin.
+  const pieces = rowPieces(w, device.limits, N, gate ? unit - 1 : 0);
+  const allRows = { begin: 0, end: w.rows };
+  const bindsAllScales = scalesFit(w, device.limits);
+  if (gate && !bindsAllScales) {
+    throw new DeviceError(
+      `matmul: the scales of ${w.kind} [${w.rows}, ${w.columns}] exceed a binding of ${device.limits.maxBindingBytes} bytes; store gate and up weights apart`,
+    );
+  }
+  const { kernel, grid, gemv } = chooseKernel(device, plan);
+  for (const piece of pieces) {
+    const upBegin = Math.floor((N + piece.begin) / unit) * unit;
+    const scaleRows = bindsAllScales ? allRows : piece;
+    const buffers: readonly (BufferSlice | undefined)[] = [
+      x,
+      codesOf(w, piece),
+      gate ? codesOf(w, { begin: upBegin, end: N + piece.end }) : undefined,
+      scalesOf(w, scaleRows),
+      plan.bias,
+      plan.multiply,
+      plan.residual?.tensor,
+      plan.out,
+    ];
+    const size = piece.end - piece.begin;
+    const folded = foldGrid(grid(size), device.limits.maxWorkgroupsPerDimension, gemv !== undefined);
+    device.run(kernel, {
+      buffers: buffers.filter((buffer) => buffer !== undefined),
+      params: matmulParams.write({
+        ...weightParamValues(w),
+        tokens: T,
+        inputs: K,
+        outputs: N,
+        firstOutput: piece.begin,
+        pieceOutputs: size,
+        upRow: N + piece.begin - upBegin,
+        scaleRow: piece.begin - scaleRows.begin,
+        upScaleRow: gate ? upBegin : 0,
+        alpha: plan.residual?.alpha ?? 0,
+        beta: plan.residual?.beta ?? 1,
+        groupOutputs: gemv?.groupOutputs ?? 0,
+        rounds: gemv?.rounds ?? 0,
+        gridWidth: folded[0],
+      }),
+      grid: folded,
+      cost: cost(plan, piece),
+    });
+  }
+}
+
+interface Choice {
+  readonly kernel: WebGpuKernel;
+  /** Workgroups for a number of outputs. */
+  readonly grid: (outputs: number) => readonly [number, number];
+  readonly gemv?: { readonly groupOutputs: number; readonly rounds: number };
+}
+
+function chooseKernel(device: WebGpuDevice, plan: WebGpuPlan): Choice {
+  const { w, T, K, N, gate } = plan;
+  const variant: MatmulVariant = {
+    kind: w.kind,
+    x: xLoadOf(K),
+    epilogue: {
+      bias: plan.bias !== undefined,
+      activation: plan.activation,
+      gate,
+      multiply: plan.multiply !== undefined,
+      residual: plan.residual !== undefined,
+    },
+  };
+  if (T <= GEMV_TOKENS) {
+    const v: GemvVariant = { ...variant, ...gemvShape(w.kind, T, gate), subgroups: device.features.subgroups };
+    const gemv = gemvGroup(v, device.features.subgroupSize);
+    return {
+      kernel: kept(gemvLabel(v), () => gemvKernel(v)),
+      grid: (outputs) => [Math.ceil(outputs / gemv.groupOutputs), 1],
+      gemv,
+    };
+  }
+  if (canUseMatrices(device, plan)) {
+    const v: MatrixGemmVariant = { ...variant, subgroupSize: device.features.subgroupSize.min };
+    const tileOutputs = gate ? matrixTile / 2 : matrixTile;
+    return {
+      kernel: kept(`${matrixGemmLabel(v)} of ${v.subgroupSize}`, () => matrixGemmKernel(v)),
+      grid: (outputs) => [Math.ceil(outputs / tileOutputs), Math.ceil(T / matrixTile)],
+    };
+  }
+  const v: GemmVariant = { ...variant, tile: gemmTile(T, N) };
+  return {
+    kernel: kept(gemmLabel(v), () => gemmKernel(v)),
+    grid: (outputs) => [Math.ceil(outputs / v.tile), Math.ceil(T / v.tile)],
+  };
+}
+
+/** How tokens of K columns are loaded. */
+export function xLoadOf(K: number): XLoad {
+  if (K % 32 === 0) return "whole";
+  return K % 4 === 0 ? "quads" : "scalars";
+}
+
+/** More rows of codes share a load of x, which the narrow kinds need most; measured on an H100. */
+function gemvShape(kind: WeightKind, T: number, gate: boolean): Pick<GemvVariant, "tokens" | "rows"> {
+  const tokens = T === 1 ? 1 : T === 2 ? 2 : T <= 4 ? 4 : 8;
+  const isWide = kind === "f32" || (tokens === 1 && kind !== "int8" && kind !== "int4");
+  if (gate) return { tokens, rows: isWide ? 1 : 2 };
+  return { tokens, rows: isWide ? 2 : 4 };
+}
+
+/** Outputs of a workgroup: one round where subgroups have their largest size. */
+export function gemvGroup(
+  v: Pick<GemvVariant, "rows" | "subgroups">,
+  size: { readonly min: number; readonly max: number },
+): { groupOutputs: number; rounds: number } {
+  if (!v.subgroups) return { groupOutputs: v.rows, rounds: 1 };
+  const units = (subgroup: number): number => Math.max(1, Math.floor(gemvThreads.subgroups / subgroup));
+  // A subgroup of the largest size takes one row block; smaller and therefore more subgroups find less to do.
+  const groupOutputs = units(Math.max(size.min, Math.min(size.max, 32))) * v.rows;
+  return { groupOutputs, rounds: Math.ceil(groupOutputs / (units(size.max) * v.rows)) };
+}
+
+/** Small tiles where large ones would leave most of a GPU idle, or hang over the edge. */
+function gemmTile(T: number, N: number): 32 | 64 {
+  return T > 32 && Math.ceil(T / 64) * Math.ceil(N / 64) >= 128 ? 64 : 32;
+}
+
+function canUseMatrices({ features, limits }: WebGpuDevice, { precision, w, T, K }: WebGpuPlan): boolean {
+  const { min, max } = features.subgroupSize;
+  return (
+    precision === "f16" &&
+    T >= MATRIX_MINIMUM &&
+    K >= MATRIX_MINIMUM &&
+    w.rows >= MATRIX_MINIMUM &&
+    min === max &&
+    matrixTile % min === 0 &&
+    4 * min <= limits.maxInvocations &&
+    limits.maxWorkgroupStorageBytes >= matrixWorkgroupBytes &&
+    features.subgroupMatrix.some(
+      (c) => c.component === "f16" && c.result === "f32" && c.M === 16 && c.N === 16 && c.K === 16,
+    )
+  );
+}
+
+/** One dimension of workgroups as two that fit; tiles are addressed by x and y themselves and never that many. */
+function foldGrid(
+  [width, height]: readonly [number, number],
+  limit: number,
+  folds: boolean,
+): readonly [number, number] {
+  if (width <= limit && height <= limit) return [width, height];
+  if (!folds)
+    throw new DeviceError(`matmul: ${width} × ${height} tiles exceed the device's ${limit} workgroups a dimension`);
+  return [limit, Math.ceil(width / limit)];
+}
+
+function cost(
+  { T, K, w, gate, bias, multiply, residual }: MatmulPlan,
+  piece: RowRange,
+): { bytes: number; operations: number } {
+  const outputs = piece.end - piece.begin;
+  const rows = gate ? 2 * outputs : outputs;
+  const results = 1 + (multiply ? 1 : 0) + (residual ? 1 : 0);
+  const values = T * K + T * outputs * results + (bias ? rows : 0);
+  return { bytes: rows * (rowBytes(w) + scaleRowBytes(w)) + 4 * values, operations: 2 * T * K * rows };
+}
+
+const kernels = new Map<string, WebGpuKernel>();
+
+/** The same kernel object each time, so that devices find its pipeline without comparing texts. */
+export function kept(label: string, code: () => string): WebGpuKernel {
+  let kernel = kernels.get(label);
+  if (!kernel) {
+    kernel = { label, code: code() };
+    kernels.set(label, kernel);
+  }
+  return kernel;
+}
+
+const kinds: readonly WeightKind[] = ["f32", "f16", "bf16", "int8", "int4"];
+const plain: Epilogue = { bias: false, activation: "none", gate: false, multiply: false, residual: false };
+const gated: Epilogue = { ...plain, activation: "silu", gate: true };
+const full: Epilogue = { bias: true, activation: "gelu", gate: false, multiply: true, residual: true };
+const fullGated: Epilogue = { ...full, activation: "sigmoid", gate: true };
+
+/**
+ * Kernels that cover each kind, load of x, shape, activation and flag. Snippets are chosen independently of each other, so
+ * that not every combination is listed.
+ */
+export function matmulVariants(): WebGpuKernel[] {
+  const found: WebGpuKernel[] = [];
+  const add = (label: string, code: string): void => void found.push({ label, code });
+  for (const kind of kinds) {
+    for (const epilogue of [plain, gated, full, fullGated]) {
+      for (const x of ["whole", "quads", "scalars"] as const) {
+        for (const subgroups of [true, false]) {
+          for (const T of [1, 2, 4, 8]) {
+            // Each shape with one of the loads is enough.
+            if (x !== "whole" && T !== 2) continue;
+            const v: GemvVariant = { kind, x, epilogue, subgroups, ...gemvShape(kind, T, epilogue.gate) };
+            add(gemvLabel(v), gemvKernel(v));
+          }
+        }
+        for (const tile of [32, 64] as const) {
+          const v: GemmVariant = { kind, x, epilogue, tile };
+          add(gemmLabel(v), gemmKernel(v));
+        }
+      }
+    }
+  }
+  return found;
+}
+
+/** Kernels for matrix units: to be compiled as modules only, where the device has none. */
+export function matmulMatrixVariants(): WebGpuKernel[] {
+  return kinds.flatMap((kind) =>
+    ([plain, gated, full, fullGated] as const).flatMap((epilogue) =>
+      (["whole", "quads", "scalars"] as const).map((x) => {
+        const v: MatrixGemmVariant = { kind, x, epilogue, subgroupSize: 32 };
+        return { label: matrixGemmLabel(v), code: matrixGemmKernel(v) };
+      }),
+    ),
+  );
+}

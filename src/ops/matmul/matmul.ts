@@ -1,0 +1,80 @@
+/**
+ * The product of activations with a weight matrix, and what usually follows it.
+ *
+ *   z[t, n] = Σ over k of x[t, k] · W[n, k] + bias[n]
+ *   y       = activation(z);   with `gate` (W and bias hold 2 N' rows):  y[t, i] = activation(z[t, i]) · z[t, N' + i]
+ *   y      ← y · multiply                    (if given)
+ *   y      ← alpha · residual + beta · y     (if given)
+ *
+ * Axes      T tokens, K inputs, N' outputs; row-major. x: [T, K]; W: [N' or 2 N', K]; result, multiply, residual: [T, N'].
+ * Precision activations and results are float32, sums accumulate in float32 (int8 and int4 weights on the CPU: exact
+ *           integer sums over blocks of columns, with x rounded to 16 bits of the token's largest magnitude). gelu is
+ *           the tanh form.
+ * Source    gated form: Shazeer 2020, arXiv 2002.05202 (SwiGLU with activation silu). gelu: Hendrycks & Gimpel 2016,
+ *           arXiv 1606.08415.
+ * Departs   one contract covers the product and its epilogue, because reading and writing [T, N'] once more for each
+ *           step costs as much as a small product.
+ */
+import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { launchMatmulCpu } from "./matmul.launch-cpu.js";
+import { launchMatmulWebGpu } from "./matmul.launch-webgpu.js";
+import type { Activation, MatmulPlan, Residual } from "./plan.js";
+import type { WeightMatrix } from "./weight-matrix.js";
+
+export interface MatmulOptions {
+  /** f32, one value for each row of the weights. */
+  readonly bias?: Tensor;
+  /** Default "none"; with `gate` "silu". */
+  readonly activation?: Activation;
+  /** The first half of the weight rows gates the second half. */
+  readonly gate?: boolean;
+  /** f32 [T, N']. */
+  readonly multiply?: Tensor;
+  readonly residual?: Residual;
+}
+
+/**
+ * y = activation(x Wᵀ + bias) with optional gate, multiply and residual; see the file's header.
+ *
+ * @param x f32 [T, K].
+ * @returns f32 [T, N'], N' = rows of `w`, or half of them with `gate`.
+ * @throws {ShapeError} a shape does not fit, or `gate` with an odd number of rows.
+ *
+ * Cost: 2·T·K·rows FLOPs; reads the weights once.
+ */
+export function matmul(x: Tensor, w: WeightMatrix, options: MatmulOptions = {}): Tensor {
+  const { bias, multiply, residual, gate = false } = options;
+  const [T, K] = x.shape;
+  if (T === undefined || K === undefined || x.shape.length !== 2 || T < 1 || K !== w.columns) {
+    throw new ShapeError("matmul", "x", `[T ≥ 1, K=${w.columns}] (as the weights)`, x.shape);
+  }
+  if (gate && w.rows % 2 !== 0) {
+    throw new ShapeError("matmul", "w", "an even number of rows (gate rows, then up rows)", [w.rows, w.columns]);
+  }
+  const N = gate ? w.rows / 2 : w.rows;
+  if (x.device !== w.device) throw new TypeError("matmul: x and the weights live on different devices");
+  checkOperand("x", x, [T, K], x);
+  checkOperand("bias", bias, [w.rows], x);
+  checkOperand("multiply", multiply, [T, N], x);
+  checkOperand("residual", residual?.tensor, [T, N], x);
+
+  const out = empty(x.device, [T, N], "f32", "matmul");
+  const activation = options.activation ?? (gate ? "silu" : "none");
+  const plan: MatmulPlan = { x, w, out, T, K, N, bias, activation, gate, multiply, residual };
+  const { device } = x;
+  if (device.kind === "cpu") launchMatmulCpu(device, plan);
+  else launchMatmulWebGpu(device, plan);
+
+  const inputs = [x, w.codes, w.scales, bias, multiply, residual?.tensor].filter((t) => t !== undefined);
+  record("matmul", inputs, [out]);
+  return out;
+}
+
+function checkOperand(name: string, tensor: Tensor | undefined, shape: readonly number[], x: Tensor): void {
+  if (tensor === undefined) return;
+  if (tensor.dtype !== "f32") throw new TypeError(`matmul: ${name} expected f32, got ${tensor.dtype}`);
+  if (tensor.device !== x.device) throw new TypeError(`matmul: ${name} lives on another device than x`);
+  if (!sameShape(tensor.shape, shape)) {
+    throw new ShapeError("matmul", name, `[${shape.join(", ")}]`, tensor.shape);
+  }
+}

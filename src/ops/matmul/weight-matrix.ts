@@ -1,0 +1,35 @@
+/**
+ * A weight matrix in its stored form. The matrix product is written once over all kinds; each kind is one file in
+ * `weights/` that knows its layout.
+ *
+ * Axes  N rows = outputs, K columns = inputs, as checkpoints store Linear weights; y = x Wᵀ. Experts are stacked along N.
+ * Rows are padded with zeros to `rowStride` = K rounded up to a multiple of 32, so that vector loads never cross a row.
+ *
+ *   f32, f16, bf16   codes: [N, rowStride] of the type
+ *   int8             codes: i8 [N, rowStride];   scales: f32 [N];             w = scale · code
+ *   int4             codes: u8 [N, rowStride/2]; scales: f32 [N, rowStride/group]; w = scale · (code − 8)
+ *                    A block of 32 columns is 16 bytes = eight 16-bit lanes L; column 8j + L is nibble j of lane L
+ *                    (so 32-bit word m of a block holds columns 8j + 2m in nibble j and 8j + 2m + 1 in nibble j + 4).
+ */
+import { type Device } from "../../device/index.js";
+import type { Tensor } from "../../tensor/index.js";
+
+export type WeightKind = "f32" | "f16" | "bf16" | "int8" | "int4";
+
+/** Columns of a row are padded to a multiple of this. */
+export const COLUMN_BLOCK = 32;
+
+export interface WeightMatrix extends Disposable {
+  readonly device: Device;
+  readonly kind: WeightKind;
+  readonly rows: number;
+  readonly columns: number;
+  /** Stored columns: `columns` rounded up to a multiple of 32. */
+  readonly rowStride: number;
+  readonly codes: Tensor;
+  /** int8 and int4 only. */
+  readonly scales: Tensor | undefined;
+  /** int4: columns that share a scale (32, 64 or 128). */
+  readonly group: number;
+  dispose(): void;
+}

@@ -1,0 +1,147 @@
+/**
+ * Making weight matrices on a device and filling them, row by row as a checkpoint streams in.
+ *
+ * Rows that need no padding (columns a multiple of 32) are written straight from the given bytes.
+ */
+import type { Device } from "../../../device/index.js";
+import { empty, ShapeError } from "../../../tensor/index.js";
+import { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "../weight-matrix.js";
+import { bf16Codec } from "./bf16.js";
+import type { WeightCodec } from "./codec.js";
+import { f16Codec } from "./f16.js";
+import { f32Codec } from "./f32.js";
+import { int4Codec } from "./int4.js";
+import { int8Codec } from "./int8.js";
+
+export const weightCodecs: Readonly<Record<WeightKind, WeightCodec>> = {
+  f32: f32Codec,
+  f16: f16Codec,
+  bf16: bf16Codec,
+  int8: int8Codec,
+  int4: int4Codec,
+};
+
+/** Rows are padded through a staging array of at most this many bytes (or one row). */
+const STAGING_BYTES = 4 << 20;
+
+export interface WeightShape {
+  readonly kind: WeightKind;
+  readonly rows: number;
+  readonly columns: number;
+  /** int4: columns that share a scale: 32 (default), 64 or 128. */
+  readonly group?: number;
+}
+
+/** Device memory of a weight matrix, bytes. */
+export function weightBytes({ kind, rows, columns, group = COLUMN_BLOCK }: WeightShape): number {
+  const rowStride = strideOf(columns);
+  const codec = weightCodecs[kind];
+  return rows * (codec.rowBytes(rowStride) + 4 * codec.scalesPerRow(rowStride, group));
+}
+
+function strideOf(columns: number): number {
+  return Math.ceil(columns / COLUMN_BLOCK) * COLUMN_BLOCK;
+}
+
+/**
+ * A weight matrix with undefined contents, to be filled by `writeRows`.
+ *
+ * @throws {RangeError} an extent is not a whole number ≥ 1, or the group is not 32, 64 or 128.
+ */
+export function createWeightMatrix(device: Device, shape: WeightShape, label = "weights"): WeightMatrix {
+  const { kind, rows, columns, group = COLUMN_BLOCK } = shape;
+  if (!Number.isInteger(rows) || !Number.isInteger(columns) || rows < 1 || columns < 1) {
+    throw new RangeError(`weight matrix: expected at least one row and column, got [${rows}, ${columns}]`);
+  }
+  if (group !== 32 && group !== 64 && group !== 128) {
+    throw new RangeError(`weight matrix: group expected 32, 64 or 128 columns, got ${group}`);
+  }
+  const codec = weightCodecs[kind];
+  const rowStride = strideOf(columns);
+  const codeColumns = kind === "int4" ? rowStride / 2 : rowStride;
+  const scaleColumns = codec.scalesPerRow(rowStride, group);
+  const codes = empty(device, [rows, codeColumns], codec.dtype, label);
+  const scaleShape = kind === "int8" ? [rows] : [rows, scaleColumns];
+  const scales = scaleColumns === 0 ? undefined : empty(device, scaleShape, "f32", `${label} scales`);
+  const dispose = (): void => {
+    codes.dispose();
+    scales?.dispose();
+  };
+  return { device, kind, rows, columns, rowStride, codes, scales, group, dispose, [Symbol.dispose]: dispose };
+}
+
+/**
+ * Fills rows `firstRow … firstRow + rows − 1`.
+ *
+ * @param codes rows in checkpoint form: K columns each, without padding (int4: padded to a multiple of 32 columns).
+ * @param scales int8: [rows]; int4: [rows, ceil(padded columns / group)]; else absent.
+ * @throws {ShapeError} the bytes or scales do not hold that many rows, or the matrix has fewer.
+ */
+export function writeRows(
+  matrix: WeightMatrix,
+  firstRow: number,
+  rows: number,
+  codes: Uint8Array,
+  scales?: Float32Array,
+): void {
+  const { device, kind, columns, rowStride, group } = matrix;
+  const codec = weightCodecs[kind];
+  if (!(firstRow >= 0 && rows >= 0 && firstRow + rows <= matrix.rows)) {
+    throw new ShapeError("writeRows", "rows", `within 0 … ${matrix.rows - 1}`, `${firstRow} … ${firstRow + rows - 1}`);
+  }
+  const sourceBytes = codec.rowBytes(codec.checkpointColumns(columns));
+  if (codes.byteLength !== rows * sourceBytes) {
+    const expected = `${rows * sourceBytes} bytes for ${rows} ${kind} rows of ${columns} columns`;
+    throw new ShapeError("writeRows", "codes", expected, `${codes.byteLength} bytes`);
+  }
+  const scaleColumns = codec.scalesPerRow(rowStride, group);
+  if ((scales?.length ?? 0) !== rows * scaleColumns) {
+    const expected = `${rows * scaleColumns} values for ${rows} ${kind} rows`;
+    throw new ShapeError("writeRows", "scales", expected, `${scales?.length ?? 0} values`);
+  }
+  if (rows === 0) return;
+
+  const targetBytes = codec.rowBytes(rowStride);
+  const codesAt = matrix.codes.byteOffset + firstRow * targetBytes;
+  const { allocation } = matrix.codes;
+  if (sourceBytes === targetBytes) {
+    device.write({ allocation, byteOffset: codesAt, byteLength: codes.byteLength }, codes);
+  } else {
+    const perWrite = Math.max(1, Math.min(rows, Math.floor(STAGING_BYTES / targetBytes)));
+    for (let done = 0; done < rows; done += perWrite) {
+      const count = Math.min(perWrite, rows - done);
+      const staging = new Uint8Array(count * targetBytes).fill(codec.zeroByte);
+      for (let row = 0; row < count; row++) {
+        const source = (done + row) * sourceBytes;
+        staging.set(codes.subarray(source, source + sourceBytes), row * targetBytes);
+      }
+      device.write({ allocation, byteOffset: codesAt + done * targetBytes, byteLength: staging.byteLength }, staging);
+    }
+  }
+  if (scales !== undefined && matrix.scales !== undefined) {
+    const byteOffset = matrix.scales.byteOffset + firstRow * scaleColumns * 4;
+    device.write({ allocation: matrix.scales.allocation, byteOffset, byteLength: scales.byteLength }, scales);
+  }
+}
+
+/**
+ * A weight matrix from plain numbers, rounded to `kind`.
+ *
+ * @param values [rows, columns].
+ */
+export function weightFromFloat32(
+  device: Device,
+  values: Float32Array,
+  rows: number,
+  columns: number,
+  kind: WeightKind,
+  group: number = COLUMN_BLOCK,
+): WeightMatrix {
+  if (values.length !== rows * columns) {
+    throw new ShapeError("weightFromFloat32", "values", `[${rows}, ${columns}]`, [values.length]);
+  }
+  const matrix = createWeightMatrix(device, { kind, rows, columns, group });
+  const { codes, scales } = weightCodecs[kind].encode(values, rows, columns, group);
+  writeRows(matrix, 0, rows, codes, scales);
+  return matrix;
+}

@@ -1,0 +1,138 @@
+/**
+ * The expert layer on the CPU: which kernels run.
+ *
+ * Few pairs (token, choice): one-row products with the chosen experts (rows.as.ts). More: sort by expert, then tiles
+ * (tiles.as.ts). Results are split, sums never, so they do not depend on the number of threads.
+ */
+import { type BufferSlice, type CpuDevice, f32 } from "../../device/index.js";
+import { empty, type Tensor } from "../../tensor/index.js";
+import {
+  kernelSuffix,
+  MAX_TOKEN_BLOCK,
+  MIN_TOKEN_BLOCK,
+  maxRowTokens,
+  PANEL_BYTES,
+  prepareTokens,
+} from "../matmul/matmul.launch-cpu.js";
+import type { WeightMatrix } from "../matmul/weight-matrix.js";
+import { weightBytes } from "../matmul/weights/create.js";
+import type { MoePlan } from "./plan.js";
+
+/** From more pairs on, their expert's rows no longer stay in the cache from one to the next. */
+const MAX_ROW_PAIRS = 128;
+/** Panels that a thread takes at a time: few, since experts differ in tokens. */
+const PANEL_CHUNK = 4;
+/** Most columns of a task of the one-row products. */
+const MAX_COLUMN_BLOCK = 16;
+/** `activation` of the epilogue. */
+const SILU = 1;
+
+export function launchMoeCpu(device: CpuDevice, plan: MoePlan): void {
+  const pairs = plan.T * plan.topK;
+  const most = Math.min(maxRowTokens[plan.gateUp.kind], maxRowTokens[plan.down.kind]);
+  // A tile holds four tokens: with fewer of each expert, widening its rows is not paid back.
+  const isFew = plan.T <= most || pairs <= Math.min(MAX_ROW_PAIRS, Math.max(4, most) * plan.experts);
+  if (isFew) launchRows(device, plan);
+  else launchTiles(device, plan);
+}
+
+/** `EpilogueArgs` without bias, multiply and residual. */
+function epilogueArguments(out: BufferSlice, outputs: number, gate: boolean) {
+  return [out, undefined, undefined, undefined, f32(0), f32(1), outputs, gate ? SILU : 0, gate] as const;
+}
+
+/** `MixArgs`. */
+function mixArguments({ out, routes, shared, residual, H, topK }: MoePlan) {
+  const { tensor, alpha, beta } = residual ?? { tensor: undefined, alpha: 0, beta: 1 };
+  return [out, routes.weights, shared?.output, shared?.coefficient, tensor, f32(alpha), f32(beta), H, topK] as const;
+}
+
+function launchRows(device: CpuDevice, plan: MoePlan): void {
+  const { x, gateUp, down, routes, T, H, I, topK } = plan;
+  const pairs = T * topK;
+  // Long runs of neighbouring rows, but work for all threads.
+  const blockOf = (columns: number): number =>
+    Math.max(1, Math.min(MAX_COLUMN_BLOCK, Math.floor(columns / (8 * device.threads))));
+  const inner = empty(device, [pairs, I], "f32", "moe inner");
+  const tokens = prepareTokens(device, gateUp, x, T);
+  device.run(`moeGateUpRows${kernelSuffix[gateUp.kind]}`, {
+    arguments: [
+      ...epilogueArguments(inner, I, true),
+      ...[tokens.tokens, tokens.factors, gateUp.codes, gateUp.scales, routes.experts, pairs, topK],
+      ...[tokens.bytesPerToken, gateUp.rowStride, Math.log2(gateUp.group), blockOf(I)],
+    ],
+    tasks: Math.ceil(I / blockOf(I)),
+    cost: costOf(plan, gateUp),
+  });
+  tokens[Symbol.dispose]();
+
+  const inners = prepareTokens(device, down, inner, pairs);
+  device.run(`moeDownRows${kernelSuffix[down.kind]}`, {
+    arguments: [
+      ...mixArguments(plan),
+      ...[inners.tokens, inners.factors, down.codes, down.scales, routes.experts, T],
+      ...[inners.bytesPerToken, down.rowStride, Math.log2(down.group), blockOf(H)],
+    ],
+    tasks: Math.ceil(H / blockOf(H)),
+    cost: costOf(plan, down),
+  });
+  inners[Symbol.dispose]();
+  inner.dispose();
+}
+
+function launchTiles(device: CpuDevice, plan: MoePlan): void {
+  const { x, gateUp, down, routes, T, H, I, experts, topK } = plan;
+  const pairs = T * topK;
+  // Each expert that is used leaves at most three of its last four places empty.
+  const slots = Math.ceil((pairs + 3 * Math.min(experts, pairs)) / 4) * 4;
+  const ranges = empty(device, [experts, 2], "i32", "moe ranges");
+  const order = empty(device, [slots], "i32", "moe order");
+  const positions = empty(device, [pairs], "i32", "moe positions");
+  device.run("moeGroup", {
+    arguments: [routes.experts, ranges, order, positions, pairs, experts, slots],
+    tasks: 1,
+    cost: { bytes: 4 * (2 * pairs + slots), operations: 0 },
+  });
+
+  const inner = empty(device, [slots, I], "f32", "moe inner");
+  const products = empty(device, [slots, H], "f32", "moe products");
+  const multiply = (from: Tensor, w: WeightMatrix, out: Tensor, outputs: number, gate: boolean): void => {
+    const packed = empty(device, [slots, w.rowStride], "f32", "moe tokens");
+    device.run("moePack", {
+      arguments: [from, packed, order, w.columns, w.rowStride, slots, gate ? topK : 0],
+      tasks: slots / 4,
+      cost: { bytes: 8 * pairs * w.columns, operations: 0 },
+    });
+    const panels = Math.ceil(outputs / 8);
+    let tokenBlock = MIN_TOKEN_BLOCK;
+    while (tokenBlock < Math.min(MAX_TOKEN_BLOCK, pairs)) tokenBlock *= 2;
+    const workerBytes = 2 * PANEL_BYTES + 2 * tokenBlock * 8 * 4;
+    device.run(`moeTiles${kernelSuffix[w.kind]}`, {
+      arguments: [
+        ...epilogueArguments(out, outputs, gate),
+        ...[packed, w.codes, w.scales, ranges, device.workerScratch(workerBytes), workerBytes],
+        ...[slots, w.rowStride, Math.log2(w.group), panels, tokenBlock],
+      ],
+      tasks: experts * panels,
+      chunk: PANEL_CHUNK,
+      cost: costOf(plan, w),
+    });
+    packed.dispose();
+  };
+  multiply(x, gateUp, inner, I, true);
+  multiply(inner, down, products, H, false);
+  device.run("moeCombine", {
+    arguments: [...mixArguments(plan), products, positions],
+    tasks: T,
+    cost: { bytes: 4 * H * (pairs + T), operations: 2 * pairs * H },
+  });
+  for (const temporary of [ranges, order, positions, inner, products]) temporary.dispose();
+}
+
+/** Bytes if each pair has an expert of its own as long as there are any. */
+function costOf({ T, experts, topK }: MoePlan, w: WeightMatrix): { bytes: number; operations: number } {
+  const pairs = T * topK;
+  const rows = w.rows / experts;
+  const used = Math.min(experts, pairs) / experts;
+  return { bytes: weightBytes(w) * used + 4 * pairs * w.columns, operations: 2 * pairs * rows * w.columns };
+}

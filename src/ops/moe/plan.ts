@@ -1,0 +1,31 @@
+/** A checked expert layer, ready for a backend: what `moe` hands to its launches. */
+import type { Tensor } from "../../tensor/index.js";
+import type { Residual } from "../matmul/plan.js";
+import type { WeightMatrix } from "../matmul/weight-matrix.js";
+import type { Routes } from "../route-experts/route-experts.js";
+
+/** What joins the weighted sum of the experts. */
+export interface Mix {
+  /** The shared expert's result [T, H], mixed in by `sigmoid(coefficient)` ([T, 1]), or added where there is none. */
+  readonly shared: { readonly output: Tensor; readonly coefficient?: Tensor } | undefined;
+  readonly residual: Residual | undefined;
+}
+
+export interface MoePlan extends Mix {
+  /** f32 [T, H]. */
+  readonly x: Tensor;
+  /** [E · 2 I, H]: for each expert I gate rows, then I up rows. */
+  readonly gateUp: WeightMatrix;
+  /** [E · H, I]. */
+  readonly down: WeightMatrix;
+  readonly routes: Routes;
+  /** f32 [T, H], never the same memory as another operand. */
+  readonly out: Tensor;
+  readonly T: number;
+  readonly H: number;
+  readonly I: number;
+  /** E. */
+  readonly experts: number;
+  /** k. */
+  readonly topK: number;
+}

@@ -1,0 +1,64 @@
+/**
+ * Routing on WebGPU: a workgroup for each token.
+ *
+ * An expert's rank is the number of experts before it, which each lane counts for itself: two barriers whatever k, where a
+ * search for one maximum after the other would need several for each.
+ */
+import { params, type WebGpuKernel } from "../../device/index.js";
+
+/** Logits of a token are kept in workgroup memory. */
+export const MAX_EXPERTS = 1024;
+
+export const routeExpertsParams = params({ tokens: "u32", experts: "u32", topK: "u32", normalise: "u32" });
+
+const code = /* wgsl */ `
+${routeExpertsParams.wgsl}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;           // [T, E]
+@group(0) @binding(2) var<storage, read_write> experts: array<u32>;    // [T, k]
+@group(0) @binding(3) var<storage, read_write> weights: array<f32>;    // [T, k]
+const WORKGROUP = 64u;
+const MAX_EXPERTS = ${MAX_EXPERTS}u;
+var<workgroup> row: array<f32, MAX_EXPERTS>;
+var<workgroup> chosen: array<u32, MAX_EXPERTS>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let token = group.y * groups.x + group.x;
+  if (token >= p.tokens) { return; }
+  for (var e = lane; e < p.experts; e += WORKGROUP) {
+    row[e] = logits[token * p.experts + e];
+    chosen[e] = e; // NaN has no rank of its own: its place keeps an expert in range
+  }
+  workgroupBarrier();
+  for (var e = lane; e < p.experts; e += WORKGROUP) {
+    let own = row[e];
+    var rank = 0u;
+    for (var other = 0u; other < p.experts; other++) {
+      rank += u32(row[other] > own || (row[other] == own && other < e));
+    }
+    if (rank < p.topK) { chosen[rank] = e; }
+  }
+  workgroupBarrier();
+  let largest = row[chosen[0]];
+  var sum = 0.0;
+  if (p.normalise == 1u) {
+    for (var j = 0u; j < p.topK; j++) { sum += exp(row[chosen[j]] - largest); }
+  } else {
+    for (var e = 0u; e < p.experts; e++) { sum += exp(row[e] - largest); }
+  }
+  for (var j = lane; j < p.topK; j += WORKGROUP) {
+    experts[token * p.topK + j] = chosen[j];
+    weights[token * p.topK + j] = exp(row[chosen[j]] - largest) / sum;
+  }
+}`;
+
+export const routeExpertsKernel: WebGpuKernel = { label: "route-experts", code };
+
+export function routeExpertsVariants(): WebGpuKernel[] {
+  return [routeExpertsKernel];
+}

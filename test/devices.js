@@ -1,0 +1,35 @@
+/**
+ * The devices that tests run on: the CPU with two threads, and WebGPU where there is an adapter (a software one will do).
+ *
+ * Both are opened once for a test file's process. A missing adapter is said in one line; with FULGUR_REQUIRE_WEBGPU=1 it is
+ * an error instead, so that a machine that should test WebGPU cannot skip it unseen.
+ */
+import { CpuDevice, NoDeviceError, WebGpuDevice } from "../src/device/index.js";
+let cpu;
+let webgpu;
+/** For `describe.each(await devices())("… on $label", (device) => …)`. */
+export async function devices() {
+    cpu ??= CpuDevice.open({ threads: 2 });
+    const gpu = await webgpuOrSkip();
+    return gpu ? [await cpu, gpu] : [await cpu];
+}
+/**
+ * The WebGPU device, or undefined after a printed line when there is none:
+ * `describe.skipIf(!device)`.
+ */
+export function webgpuOrSkip() {
+    webgpu ??= openWebGpu();
+    return webgpu;
+}
+async function openWebGpu() {
+    try {
+        return await WebGpuDevice.open({ allowSoftware: true });
+    }
+    catch (error) {
+        if (!(error instanceof NoDeviceError) || process.env.FULGUR_REQUIRE_WEBGPU === "1")
+            throw error;
+        console.warn(`skipped: all tests on WebGPU (${error.message})`);
+        return undefined;
+    }
+}
+//# sourceMappingURL=devices.js.map

@@ -1,0 +1,298 @@
+/**
+ * The page in Chromium: the same tokens as Node, on the CPU's threads, on one thread, and on WebGPU in software; and a walk
+ * through the page as a user takes it.
+ */
+import { createReadStream, existsSync, statSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SequencePool } from "../src/cache/index.js";
+import { CpuDevice } from "../src/device/index.js";
+import { loadModel } from "../src/generate/index.js";
+import { buildStep } from "../src/nn/index.js";
+
+const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const chromiumPath = "/usr/bin/chromium";
+const pageFolder = fromRoot("dist/web");
+const modelFolder = fromRoot("models/fulgur-mini");
+
+const question = "What is 347 + 58?";
+const tokenCount = 24;
+/** In software a token takes most of a second. */
+const webgpuTokenCount = 12;
+/** Most of it is waiting for other processes on a busy machine, and for SwiftShader's compiler. */
+const patienceMs = 300_000;
+/** Where the two best logits are closer than this, devices may part without being wrong. */
+const closeMargin = 0.05;
+/** A folder to look at the page in. */
+const screenshots = process.env.FULGUR_SCREENSHOTS;
+
+/** What the page shows to tests: src/web/test-hook.ts. */
+interface Hook {
+  readonly info: { readonly device: string; readonly notes: readonly string[] } | undefined;
+  generate(prompt: string, maxTokens: number): Promise<{ readonly ids: number[] }>;
+}
+interface Window {
+  readonly __fulgur?: Hook;
+  readonly crossOriginIsolated: boolean;
+}
+
+const isRunnable = existsSync(chromiumPath);
+if (!isRunnable) console.warn(`skipped: the page in Chromium (there is no ${chromiumPath})`);
+
+describe.skipIf(!isRunnable)("the page", { timeout: patienceMs }, () => {
+  let browser: Browser;
+  let server: TestServer;
+  let openServer: TestServer;
+  let reference: Reference;
+
+  beforeAll(async () => {
+    if (!existsSync(join(pageFolder, "index.html"))) throw new Error("dist/web is missing: run `npm run build`");
+    server = await serve({ isolated: true });
+    openServer = await serve({ isolated: false });
+    browser = await chromium.launch({
+      executablePath: chromiumPath,
+      args: ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+    });
+    reference = await nodeReference();
+  }, patienceMs);
+
+  afterAll(async () => {
+    await browser?.close();
+    server?.close();
+    openServer?.close();
+  });
+
+  test("on the CPU with threads gives Node's tokens", async () => {
+    await using page = await openPage(browser, `${server.url}?device=cpu&threads=2`);
+    const info = await page.ready();
+    expect(info.device).toMatch(/WebAssembly .*2 threads/);
+    expect(info.notes).toEqual([]);
+    // biome-ignore format: runs in the page
+    expect(await page.page.evaluate(() => (globalThis as unknown as Window).crossOriginIsolated)).toBe(true);
+    expectAgreement(await page.generate(reference.prompt, tokenCount), reference);
+  });
+
+  test("without isolation falls back to one thread, says so, and gives Node's tokens", async () => {
+    await using page = await openPage(browser, `${openServer.url}?device=cpu`);
+    const info = await page.ready();
+    expect(info.device).toMatch(/1 thread$/);
+    await page.page.getByText("does not isolate this page").waitFor();
+    expectAgreement(await page.generate(reference.prompt, tokenCount), reference);
+  });
+
+  test("says what is missing, tries again, chats, stops and starts anew", async () => {
+    server.isHidden = true;
+    await using opened = await openPage(browser, `${server.url}?device=cpu&threads=2`);
+    const { page } = opened;
+    await page.getByRole("alert").getByText("no such file").waitFor();
+    server.isHidden = false;
+    await page.getByRole("button", { name: "Try again" }).click();
+    await opened.ready();
+
+    const field = page.getByLabel("Your question");
+    await field.fill(question);
+    await field.press("Shift+Enter");
+    expect(await field.inputValue()).toBe(`${question}\n`);
+    await field.fill(question);
+    await field.press("Enter");
+    const turn = page.locator(".turn").last();
+    await turn.getByText("Thinking").waitFor();
+    await turn.getByText(/tokens · .* tokens\/s/).waitFor();
+    expect(await turn.locator(".thought").textContent()).toMatch(/^From the right/);
+    expect(await turn.locator(".answer").textContent()).not.toBe("");
+    await turn.getByText(/^Thought/).click();
+    expect(await turn.locator(".thought").isVisible()).toBe(false);
+    if (screenshots) await page.screenshot({ path: join(screenshots, "answer.png") });
+
+    await field.fill("Tell me a story about a fox.");
+    await field.press("Enter");
+    await page.getByRole("button", { name: "Stop" }).waitFor();
+    await page.locator(".turn").last().locator(".answer").waitFor();
+    await page.keyboard.press("Escape");
+    await page
+      .locator(".turn")
+      .last()
+      .getByText(/^stopped/)
+      .waitFor();
+    if (screenshots) await page.screenshot({ path: join(screenshots, "stopped.png") });
+
+    await page.getByRole("button", { name: "New chat" }).click();
+    expect(await page.locator(".turn").count()).toBe(0);
+    await page.getByRole("button", { name: "What is 23 * 47?" }).waitFor();
+  });
+
+  // Last: SwiftShader compiles for long, and what it has left to do would slow the others.
+  test("on WebGPU gives Node's tokens", async (context) => {
+    await using page = await openPage(browser, `${server.url}?device=webgpu`);
+    const info = await page.ready();
+    if (info.notes.some((note) => note.includes("no WebGPU")) && process.env.FULGUR_REQUIRE_WEBGPU !== "1") {
+      console.warn("skipped: the page on WebGPU (this Chromium gives no adapter)");
+      context.skip();
+    }
+    expect(info.device).toContain("WebGPU");
+    expectAgreement(await page.generate(reference.prompt, webgpuTokenCount), reference);
+  });
+});
+
+interface Reference {
+  readonly prompt: string;
+  readonly ids: readonly number[];
+  /** Tokens before the first place where the two best are close. */
+  readonly certain: number;
+}
+
+/** The greedy tokens of Node's CPU device, and how many of them leave no doubt. */
+async function nodeReference(): Promise<Reference> {
+  await using device = await CpuDevice.open({ threads: 2 });
+  await using model = await loadModel(modelFolder, { device, slots: 1 });
+  const { engine, tokenizer, language, generation } = model;
+  const prompt = model.template?.render([{ role: "user", content: question }], { addGenerationPrompt: true }) ?? "";
+  const promptIds = tokenizer.encode(prompt);
+  const ids: number[] = [];
+  const tokens = engine.generate({
+    promptIds,
+    sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
+    maxTokens: tokenCount,
+    stopIds: generation.stopIds,
+    repetitionStop: { tokens: 0, probability: 1 },
+    thinking: undefined,
+    closingIds: [],
+    stepwise: false,
+    signal: undefined,
+  });
+  for await (const { id } of tokens) ids.push(id);
+
+  using pool = new SequencePool(device, language.state, { slots: 1, maxTokens: 1024 });
+  using sequence = pool.open();
+  const all = [...promptIds, ...ids];
+  sequence.reserve(all.length);
+  using step = buildStep(device, [{ slot: sequence.slot, past: 0, ids: all }]);
+  using logits = language.forward(step, pool, { logits: "all" });
+  const values = (await logits.read()) as Float32Array; // logits are float32
+  const V = language.vocabSize;
+  const margins = ids.map((_, i) => {
+    const row = (promptIds.length - 1 + i) * V;
+    return marginOf(values.subarray(row, row + V));
+  });
+  const firstClose = margins.findIndex((margin) => margin < closeMargin);
+  return { prompt, ids, certain: firstClose < 0 ? ids.length : firstClose };
+}
+
+function marginOf(row: Float32Array): number {
+  let best = Number.NEGATIVE_INFINITY;
+  let second = Number.NEGATIVE_INFINITY;
+  for (const value of row) {
+    if (value > best) [best, second] = [value, best];
+    else if (value > second) second = value;
+  }
+  return best - second;
+}
+
+function expectAgreement(got: readonly number[], { ids, certain }: Reference): void {
+  const compared = Math.min(certain, got.length);
+  // Fewer would compare next to nothing.
+  expect(compared).toBeGreaterThanOrEqual(webgpuTokenCount / 2);
+  expect(got.slice(0, compared)).toEqual(ids.slice(0, compared));
+}
+
+async function openPage(browser: Browser, url: string) {
+  const context = await browser.newContext();
+  context.setDefaultTimeout(patienceMs);
+  const page: Page = await context.newPage();
+  const failures: string[] = [];
+  page.on("pageerror", (error) => failures.push(error.message));
+  await page.goto(url);
+  return {
+    page,
+    /** Waits for the model; a failure that the page shows ends the wait. */
+    async ready(): Promise<NonNullable<Hook["info"]>> {
+      const alert = page.getByRole("alert");
+      const info = page.waitForFunction(() => (globalThis as unknown as Window).__fulgur?.info);
+      const failed = alert.waitFor().then(async () => {
+        throw new Error(`the page says: ${await alert.textContent()}`);
+      });
+      info.catch(() => {});
+      failed.catch(() => {});
+      const handle = await Promise.race([info, failed]);
+      const value = await handle.jsonValue();
+      if (!value) throw new Error("internal: the wait ended without a model");
+      return value;
+    },
+    async generate(prompt: string, maxTokens: number): Promise<number[]> {
+      const { ids } = await page.evaluate(
+        ([text, most]) => {
+          const hook = (globalThis as unknown as Window).__fulgur;
+          if (!hook) throw new Error("the page has no engine");
+          return hook.generate(text, most);
+        },
+        [prompt, maxTokens] as const,
+      );
+      return ids;
+    },
+    async [Symbol.asyncDispose]() {
+      await context.close();
+      expect(failures).toEqual([]);
+    },
+  };
+}
+
+interface TestServer {
+  readonly url: string;
+  /** Answers 404 for the model. */
+  isHidden: boolean;
+  close(): void;
+}
+
+const contentTypes: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".json": "application/json",
+  ".wasm": "application/wasm",
+};
+
+/** The page at / and the model at /models/fulgur-mini/, with byte ranges. */
+async function serve({ isolated }: { readonly isolated: boolean }): Promise<TestServer> {
+  const state = { isHidden: false };
+  const server: Server = createServer((request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname));
+    const model = /^\/models\/fulgur-mini\/(.+)$/.exec(path)?.[1];
+    const file = model === undefined ? join(pageFolder, path === "/" ? "index.html" : path) : join(modelFolder, model);
+    const headers: Record<string, string> = isolated
+      ? { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }
+      : {};
+    if ((model !== undefined && state.isHidden) || !existsSync(file) || !statSync(file).isFile()) {
+      response.writeHead(404, headers).end();
+      return;
+    }
+    const { size } = statSync(file);
+    headers["content-type"] = contentTypes[extname(file)] ?? "application/octet-stream";
+    headers["accept-ranges"] = "bytes";
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
+    const begin = range ? Number(range[1]) : 0;
+    const end = range?.[2] ? Math.min(Number(range[2]), size - 1) : size - 1;
+    if (range && begin >= size) {
+      response.writeHead(416, { ...headers, "content-range": `bytes */${size}` }).end();
+      return;
+    }
+    if (range) headers["content-range"] = `bytes ${begin}-${end}/${size}`;
+    headers["content-length"] = String(end - begin + 1);
+    response.writeHead(range ? 206 : 200, headers);
+    if (request.method === "HEAD" || size === 0) response.end();
+    else createReadStream(file, { start: begin, end }).pipe(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo; // listens on a port
+  return Object.assign(state, {
+    url: `http://127.0.0.1:${port}/`,
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+}
