@@ -2,17 +2,17 @@
  * The page in Chromium: the same tokens as Node, on the CPU's threads, on one thread, and on WebGPU in software; and a walk
  * through the page as a user takes it.
  */
-import { createReadStream, existsSync, statSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { extname, join, normalize } from "node:path";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SequencePool } from "../src/cache/index.js";
 import { CpuDevice } from "../src/device/index.js";
 import { loadModel } from "../src/generate/index.js";
 import { buildStep } from "../src/nn/index.js";
+import { type RunningServer, startServer } from "../src/serve/index.js";
+import { scriptedSource } from "./scripted-source.js";
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const chromiumPath = "/usr/bin/chromium";
@@ -45,14 +45,20 @@ if (!isRunnable) console.warn(`skipped: the page in Chromium (there is no ${chro
 
 describe.skipIf(!isRunnable)("the page", { timeout: patienceMs }, () => {
   let browser: Browser;
-  let server: TestServer;
-  let openServer: TestServer;
+  let server: RunningServer;
   let reference: Reference;
 
   beforeAll(async () => {
     if (!existsSync(join(pageFolder, "index.html"))) throw new Error("dist/web is missing: run `npm run build`");
-    server = await serve({ isolated: true });
-    openServer = await serve({ isolated: false });
+    server = await startServer({
+      source: scriptedSource(), // the page brings its own engine and asks for files alone
+      host: "127.0.0.1",
+      port: 0,
+      folders: [
+        { at: "/models/", folder: fromRoot("models") },
+        { at: "/", folder: pageFolder },
+      ],
+    });
     browser = await chromium.launch({
       executablePath: chromiumPath,
       args: ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
@@ -62,12 +68,11 @@ describe.skipIf(!isRunnable)("the page", { timeout: patienceMs }, () => {
 
   afterAll(async () => {
     await browser?.close();
-    server?.close();
-    openServer?.close();
+    await server?.close();
   });
 
   test("on the CPU with threads gives Node's tokens", async () => {
-    await using page = await openPage(browser, `${server.url}?device=cpu&threads=2`);
+    await using page = await openPage(browser, `${server.url}/?device=cpu&threads=2`);
     const info = await page.ready();
     expect(info.device).toMatch(/WebAssembly .*2 threads/);
     expect(info.notes).toEqual([]);
@@ -77,7 +82,14 @@ describe.skipIf(!isRunnable)("the page", { timeout: patienceMs }, () => {
   });
 
   test("without isolation falls back to one thread, says so, and gives Node's tokens", async () => {
-    await using page = await openPage(browser, `${openServer.url}?device=cpu`);
+    await using page = await openPage(browser, `${server.url}/?device=cpu`, async (context) => {
+      await context.route("**/?*", async (route) => {
+        const response = await route.fetch();
+        const headers = { ...response.headers() };
+        delete headers["cross-origin-embedder-policy"];
+        await route.fulfill({ response, headers });
+      });
+    });
     const info = await page.ready();
     expect(info.device).toMatch(/1 thread$/);
     await page.page.getByText("does not isolate this page").waitFor();
@@ -85,11 +97,12 @@ describe.skipIf(!isRunnable)("the page", { timeout: patienceMs }, () => {
   });
 
   test("says what is missing, tries again, chats, stops and starts anew", async () => {
-    server.isHidden = true;
-    await using opened = await openPage(browser, `${server.url}?device=cpu&threads=2`);
+    await using opened = await openPage(browser, `${server.url}/?device=cpu&threads=2`, async (context) => {
+      await context.route("**/models/**", (route) => route.fulfill({ status: 404 }));
+    });
     const { page } = opened;
     await page.getByRole("alert").getByText("no such file").waitFor();
-    server.isHidden = false;
+    await page.context().unrouteAll();
     await page.getByRole("button", { name: "Try again" }).click();
     await opened.ready();
 
@@ -127,7 +140,7 @@ describe.skipIf(!isRunnable)("the page", { timeout: patienceMs }, () => {
 
   // Last: SwiftShader compiles for long, and what it has left to do would slow the others.
   test("on WebGPU gives Node's tokens", async (context) => {
-    await using page = await openPage(browser, `${server.url}?device=webgpu`);
+    await using page = await openPage(browser, `${server.url}/?device=webgpu`);
     const info = await page.ready();
     if (info.notes.some((note) => note.includes("no WebGPU")) && process.env.FULGUR_REQUIRE_WEBGPU !== "1") {
       console.warn("skipped: the page on WebGPU (this Chromium gives no adapter)");
@@ -199,10 +212,11 @@ function expectAgreement(got: readonly number[], { ids, certain }: Reference): v
   expect(got.slice(0, compared)).toEqual(ids.slice(0, compared));
 }
 
-async function openPage(browser: Browser, url: string) {
+async function openPage(browser: Browser, url: string, prepare?: (context: BrowserContext) => Promise<void>) {
   const context = await browser.newContext();
   context.setDefaultTimeout(patienceMs);
-  const page: Page = await context.newPage();
+  await prepare?.(context);
+  const page = await context.newPage();
   const failures: string[] = [];
   page.on("pageerror", (error) => failures.push(error.message));
   await page.goto(url);
@@ -238,61 +252,4 @@ async function openPage(browser: Browser, url: string) {
       expect(failures).toEqual([]);
     },
   };
-}
-
-interface TestServer {
-  readonly url: string;
-  /** Answers 404 for the model. */
-  isHidden: boolean;
-  close(): void;
-}
-
-const contentTypes: Readonly<Record<string, string>> = {
-  ".html": "text/html; charset=utf-8",
-  ".js": "text/javascript",
-  ".css": "text/css",
-  ".svg": "image/svg+xml",
-  ".json": "application/json",
-  ".wasm": "application/wasm",
-};
-
-/** The page at / and the model at /models/fulgur-mini/, with byte ranges. */
-async function serve({ isolated }: { readonly isolated: boolean }): Promise<TestServer> {
-  const state = { isHidden: false };
-  const server: Server = createServer((request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname));
-    const model = /^\/models\/fulgur-mini\/(.+)$/.exec(path)?.[1];
-    const file = model === undefined ? join(pageFolder, path === "/" ? "index.html" : path) : join(modelFolder, model);
-    const headers: Record<string, string> = isolated
-      ? { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }
-      : {};
-    if ((model !== undefined && state.isHidden) || !existsSync(file) || !statSync(file).isFile()) {
-      response.writeHead(404, headers).end();
-      return;
-    }
-    const { size } = statSync(file);
-    headers["content-type"] = contentTypes[extname(file)] ?? "application/octet-stream";
-    headers["accept-ranges"] = "bytes";
-    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
-    const begin = range ? Number(range[1]) : 0;
-    const end = range?.[2] ? Math.min(Number(range[2]), size - 1) : size - 1;
-    if (range && begin >= size) {
-      response.writeHead(416, { ...headers, "content-range": `bytes */${size}` }).end();
-      return;
-    }
-    if (range) headers["content-range"] = `bytes ${begin}-${end}/${size}`;
-    headers["content-length"] = String(end - begin + 1);
-    response.writeHead(range ? 206 : 200, headers);
-    if (request.method === "HEAD" || size === 0) response.end();
-    else createReadStream(file, { start: begin, end }).pipe(response);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo; // listens on a port
-  return Object.assign(state, {
-    url: `http://127.0.0.1:${port}/`,
-    close: () => {
-      server.closeAllConnections();
-      server.close();
-    },
-  });
 }

@@ -16,6 +16,7 @@ export interface DeviceOptions {
 export interface ModelOptions extends DeviceOptions {
   readonly model: string;
   readonly kv: string;
+  readonly precision: "auto" | "f32" | "f16";
 }
 
 /** The project's own folder: dist/cli/ is two below it. */
@@ -58,6 +59,11 @@ export function addDeviceOptions(command: Command): Command {
 export function addModelOptions(command: Command): Command {
   command.option("--model <dir>", "model folder (config.json, *.safetensors, tokenizer.json)", defaultModel);
   addDeviceOptions(command);
+  command.addOption(
+    new Option("--precision <type>", "products of long prompts; auto: float16 where a GPU has matrix units for it")
+      .choices(["auto", "f32", "f16"])
+      .default("auto"),
+  );
   return command.addOption(
     new Option("--kv <kind>", "how keys and values are kept").choices(cacheNames).default("f32"),
   );
@@ -80,6 +86,8 @@ export async function openModel(
   try {
     const model = await loadModel(options.model, {
       device,
+      // The matrix units are asked for only where they are: elsewhere f16 and f32 are the same kernels.
+      precision: options.precision === "auto" ? "f16" : options.precision,
       kv: options.kv,
       onProgress: ({ done, total }) => line.update(done, total, `${bytesText(done)} of ${bytesText(total)}`),
       ...extra,

@@ -49,6 +49,8 @@ interface Job {
   next: number | undefined;
   finished: boolean;
   forceClosing: boolean;
+  /** Takes the listener off the request's signal. */
+  unlisten: () => void;
   cachedTokens: number;
   startedAt: number;
   firstTokenAt: number;
@@ -119,14 +121,18 @@ export class Engine implements AsyncDisposable {
       next: undefined,
       finished: false,
       forceClosing: false,
+      unlisten: () => {},
       cachedTokens: 0,
       startedAt: 0,
       firstTokenAt: 0,
       lastTokenAt: 0,
     };
-    if (request.signal?.aborted) job.queue.fail(request.signal.reason);
+    const { signal } = request;
+    if (signal?.aborted) job.queue.fail(signal.reason);
     else {
-      request.signal?.addEventListener("abort", () => this.leave(job, request.signal?.reason), { once: true });
+      const onAbort = () => this.leave(job, signal?.reason);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      job.unlisten = () => signal?.removeEventListener("abort", onAbort);
       this.waiting.push(job);
       this.start();
     }
@@ -330,6 +336,7 @@ export class Engine implements AsyncDisposable {
   /** The consumer left, or its signal fired. */
   private leave(job: Job, reason?: unknown): void {
     if (job.finished) return;
+    job.unlisten();
     if (reason !== undefined) job.queue.fail(reason);
     const at = this.waiting.indexOf(job);
     if (at >= 0) {
@@ -349,6 +356,7 @@ export class Engine implements AsyncDisposable {
   private failAll(error: unknown): void {
     for (const job of [...this.running, ...this.waiting]) {
       job.finished = true;
+      job.unlisten();
       job.queue.fail(error);
       if (job.sequence) {
         job.snapshot?.dispose();
@@ -363,6 +371,7 @@ export class Engine implements AsyncDisposable {
   /** Takes a job out of the batch. Its sequence stays in its slot until that is needed. */
   private retire(job: Job, keep = true): void {
     job.finished = true;
+    job.unlisten();
     this.running = this.running.filter((other) => other !== job);
     const { sequence, fed, snapshot } = job;
     if (!sequence) return;

@@ -16,7 +16,7 @@ import type { Tensor } from "../tensor/index.js";
 import { ConfigError, count, positive, type RopeConfig, ropeConfig, ropeSchema } from "./config.js";
 import type { ForwardOptions, LanguageModel } from "./language-model.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
-import { type MatrixSpec, matrix, stacked, stackedVector, vector } from "./weights.js";
+import { type MatrixSpec, matrix, stacked, stackedVector, vector, vocabularyMatrix } from "./weights.js";
 
 /** Fields of config.json that all these families have. */
 export const decoderSchema = {
@@ -126,10 +126,10 @@ export function layerNormSpecs(c: DecoderConfig, p: string) {
 /** Embedding, final norm and head around a family's layers. */
 export function decoderSpecs<L>(c: DecoderConfig, layer: (prefix: string, l: number) => L) {
   return {
-    embedding: matrix("model.embed_tokens.weight", c.vocabSize, c.hiddenSize),
+    embedding: vocabularyMatrix("model.embed_tokens.weight", c.vocabSize, c.hiddenSize),
     layers: Array.from({ length: c.layers }, (_, l) => layer(`model.layers.${l}`, l)),
     norm: vector("model.norm.weight", c.hiddenSize),
-    head: c.tied ? undefined : matrix("lm_head.weight", c.vocabSize, c.hiddenSize),
+    head: c.tied ? undefined : vocabularyMatrix("lm_head.weight", c.vocabSize, c.hiddenSize),
   };
 }
 

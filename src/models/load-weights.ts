@@ -46,6 +46,8 @@ export interface LoadWeightsOptions {
   readonly source: string;
   /** Tensors that a checkpoint may hold beyond the model's (buffers that some libraries save). */
   readonly ignored?: readonly RegExp[];
+  /** f16: products of many tokens may round their operands to float16 where the device gains by it. Default f32. */
+  readonly precision?: "f32" | "f16" | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -221,7 +223,7 @@ async function loadMatrix(
   device: Device,
   checkpoint: Checkpoint,
   spec: MatrixSpec,
-  { signal }: LoadWeightsOptions,
+  { signal, precision = "f32" }: LoadWeightsOptions,
   advance: Advance,
 ): Promise<WeightMatrix> {
   const parts = partsOf(spec, checkpoint);
@@ -237,6 +239,7 @@ async function loadMatrix(
     rows,
     columns,
     ...(storage.group > 0 ? { group: storage.group } : {}),
+    precision: spec.exact ? "f32" : precision,
   });
   try {
     let row = 0;

@@ -23,13 +23,14 @@ function register<C, W extends object>(family: ModelFamily<C, W>): AnyFamily {
     name: family.name,
     modelTypes: family.modelTypes,
     weights: (json, source, shapeOf) => family.weights(family.parseConfig(json, source), shapeOf),
-    async load(device, folder, json, source, { signal, onProgress }) {
+    async load(device, folder, json, source, { precision, signal, onProgress }) {
       const config = family.parseConfig(json, source);
       await using checkpoint = await openCheckpoint(folder, signal);
       const tree = family.weights(config, (name) => checkpoint.entries.get(name)?.shape);
       const weights = await loadWeights(device, checkpoint, tree, {
         source: folder.name,
         ignored: family.ignoredTensors ?? [],
+        precision,
         signal,
         onProgress,
       });
@@ -43,6 +44,8 @@ const families: readonly AnyFamily[] = [register(miniMaxM1), register(llama), re
 export interface LoadModelOptions {
   /** Name of the config in the folder. Default config.json. */
   readonly configFile?: string;
+  /** f16: products of many tokens may round their operands to float16 where the device gains by it. Default f32. */
+  readonly precision?: "f32" | "f16" | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }

@@ -20,7 +20,7 @@ import { type Tensor, upload } from "../tensor/index.js";
 import { ConfigError, count, parseWith, positive, ropeConfig, ropeSchema } from "./config.js";
 import type { ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
-import { float32Matrix, type Loaded, matrix, stacked, vector } from "./weights.js";
+import { float32Matrix, type Loaded, matrix, stacked, vector, vocabularyMatrix } from "./weights.js";
 
 const factor = z.number().default(1);
 
@@ -222,10 +222,10 @@ function layerWeights(c: MiniMaxConfig, l: number, shapeOf: ShapeOf) {
 
 function weights(c: MiniMaxConfig, shapeOf: ShapeOf) {
   return {
-    embedding: matrix("model.embed_tokens.weight", c.vocabSize, c.hiddenSize),
+    embedding: vocabularyMatrix("model.embed_tokens.weight", c.vocabSize, c.hiddenSize),
     layers: c.layerKinds.map((_, l) => layerWeights(c, l, shapeOf)),
     norm: vector("model.norm.weight", c.hiddenSize),
-    head: c.tied ? undefined : matrix("lm_head.weight", c.vocabSize, c.hiddenSize),
+    head: c.tied ? undefined : vocabularyMatrix("lm_head.weight", c.vocabSize, c.hiddenSize),
   };
 }
 

@@ -20,6 +20,8 @@ export interface MatrixSpec {
   readonly alternatives: readonly (readonly MatrixPart[])[];
   /** Widen to float32 whatever the file holds (router weights). */
   readonly widen: boolean;
+  /** Products always in float32, whatever the load options allow (specification A8: the LM head). */
+  readonly exact: boolean;
 }
 
 export interface VectorSpec {
@@ -41,7 +43,12 @@ export type Loaded<T> = T extends MatrixSpec
 
 /** One tensor [rows, columns]. */
 export function matrix(name: string, rows: number, columns: number): MatrixSpec {
-  return { spec: "matrix", columns, alternatives: [[{ name, shape: [rows, columns] }]], widen: false };
+  return { spec: "matrix", columns, alternatives: [[{ name, shape: [rows, columns] }]], widen: false, exact: false };
+}
+
+/** The embedding or the LM head: [vocabulary, hidden size]. */
+export function vocabularyMatrix(name: string, rows: number, columns: number): MatrixSpec {
+  return { ...matrix(name, rows, columns), exact: true };
 }
 
 /** A small matrix that must be read in float32 (specification A8: routers). */
@@ -51,12 +58,13 @@ export function float32Matrix(names: readonly string[], rows: number, columns: n
     columns,
     alternatives: names.map((name) => [{ name, shape: [rows, columns] }]),
     widen: true,
+    exact: true,
   };
 }
 
 /** Several tensors stacked along the rows. Further ways to spell the same rows may follow. */
 export function stacked(columns: number, ...alternatives: readonly (readonly MatrixPart[])[]): MatrixSpec {
-  return { spec: "matrix", columns, alternatives, widen: false };
+  return { spec: "matrix", columns, alternatives, widen: false, exact: false };
 }
 
 export function vector(name: string, size: number): VectorSpec {

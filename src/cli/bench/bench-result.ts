@@ -8,7 +8,7 @@ export interface BenchResult {
   readonly device: string;
   readonly threads?: number;
   readonly sizes: Readonly<Record<string, number | string>>;
-  /** Median of the runs, for one step, prompt or product. */
+  /** For one step or prompt: median of the runs. For the roofs (read, copy, product): the fastest run. */
   readonly seconds: number;
   readonly gflops?: number;
   readonly gbs?: number;

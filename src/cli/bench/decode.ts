@@ -13,7 +13,7 @@ import { feed, promptIds } from "./prompts.js";
 import { streamBandwidth } from "./roofs.js";
 import { decodeStepBytes, weightShares } from "./step-bytes.js";
 import type { SuiteInput } from "./suites.js";
-import { medianSeconds } from "./timing.js";
+import { median, runSeconds } from "./timing.js";
 
 const STEPS = 16;
 
@@ -52,7 +52,7 @@ export async function decodeSuite(input: SuiteInput): Promise<SuiteOutput> {
       if (!last?.every(({ slot }) => slot >= 0)) throw new Error("internal: a sequence ended while it was timed");
     };
     say(`decode, batch ${batch}: ${runs} runs of ${STEPS} steps`);
-    const seconds = (await medianSeconds(device, run, { runs, signal, before })) / STEPS;
+    const seconds = median(await runSeconds(device, run, { runs, signal, before })) / STEPS;
     const bytes =
       bits === undefined ? undefined : decodeStepBytes(language, shares, { batch, length: context, cacheBits: bits });
     results.push({

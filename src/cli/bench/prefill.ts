@@ -4,7 +4,7 @@ import { type BenchResult, digits, type NamedProfile, place, type SuiteOutput, w
 import { feed, promptIds } from "./prompts.js";
 import { productSpeeds } from "./roofs.js";
 import type { SuiteInput } from "./suites.js";
-import { medianSeconds } from "./timing.js";
+import { median, runSeconds } from "./timing.js";
 
 export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
   const { model, signal, flags, say } = input;
@@ -25,7 +25,7 @@ export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
       feed(language, pool, sequence, ids);
     };
     say(`prefill, ${tokens} tokens: ${runs} runs`);
-    const seconds = await medianSeconds(device, run, { runs, signal });
+    const seconds = median(await runSeconds(device, run, { runs, signal }));
     const operations = 2 * language.parameters.active * tokens;
     results.push({
       name: "prefill",

@@ -164,7 +164,7 @@ async function findAdapter(options: WebGpuOptions): Promise<{ gpu: GPU; adapter:
     if (found) return found;
   } else if (isNode) {
     const nullBackend = options.nullBackend ?? false;
-    if (nullBackend || !allowSoftware || mayHaveDriver()) {
+    if (nullBackend || mayHaveDriver()) {
       const found = await request(await dawn({ nullBackend }), nullBackend ? "Dawn's null backend" : "Dawn");
       if (found) return found;
     }

@@ -65,7 +65,7 @@ const prefills: readonly Case[] = [
   { name: "sharp softmax", rows: [{ slot: 0, past: 0, count: 40 }], queries: 100 },
 ];
 
-const decodes: readonly Case[] = [
+const decodeCases: readonly Case[] = [
   { name: "context 1", heads: 1, kvHeads: 1, headDim: 8, rows: decodeRows(1) },
   { name: "lengths around a page", rows: decodeRows(63, 64, 65, 66) },
   { name: "two pages and a dead row", rows: [...decodeRows(127, 128, 129), { slot: -1, past: 4, count: 1 }] },
@@ -84,7 +84,8 @@ const decodes: readonly Case[] = [
   { name: "two segments", rows: decodeRows(30, 200), segments: [2, 3] },
   { name: "f16 in three segments, splits", dtype: "f16", rows: decodeRows(300), segments: [2, 2, 2], ownKernel: true },
   { name: "sharp softmax", rows: decodeRows(64, 190), queries: 100 },
-].map((c: Case) => ({ ...c, isDecode: true }));
+];
+const decodes = decodeCases.map((c) => ({ ...c, isDecode: true }));
 
 interface Prepared {
   readonly shape: CacheShape;

@@ -30,13 +30,13 @@ function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
 }
 
 export function lightningOnWebGpu(device: WebGpuDevice, plan: LightningPlan): void {
-  const { qkv, state, decay, out, heads, headDim, step } = plan;
+  const { qkv, state, decay, out, heads, step } = plan;
   const rows = step.rowCount;
   const { kernel, slices } = choose(device, plan);
   const height = Math.min(rows, device.limits.maxWorkgroupsPerDimension);
   device.run(kernel, {
     buffers: [step.isDecode ? step.tokens : step.rows, decay, qkv, state, out],
-    params: lightningParams.write({ heads, rows, quads: Math.ceil(headDim / 4) }),
+    params: lightningParams.write({ heads, rows }),
     grid: [heads * slices, height, Math.ceil(rows / height)],
     cost: costOf(plan),
   });

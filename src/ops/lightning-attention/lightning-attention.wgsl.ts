@@ -50,8 +50,6 @@ export const lightningParams = params({
   heads: "u32",
   /** Rows of the step; in a decode step also its tokens. */
   rows: "u32",
-  /** D4 again. A loop whose length is known is unrolled by some compilers; software adapters then take ten seconds. */
-  quads: "u32",
 });
 
 export interface DecodeVariant {
@@ -137,6 +135,11 @@ export interface PrefillVariant {
 /** An odd number of quads keeps lines that are read side by side in different banks of the workgroup memory. */
 const lineOf = (pieceQuads: number): number => pieceQuads | 1;
 const PIECE_LINES = 2 * BLOCK_TOKENS;
+/**
+ * Eight quads of a token are a cache line. Longer pieces would save barriers, but cost workgroups that run side by side, and
+ * software adapters, which clear workgroup memory word by word in generated code, take up to ten seconds to compile them.
+ */
+const MAX_PIECE_QUADS = 8;
 /** The powers of λ and what alignment may take. */
 const EXTRA_BYTES = 256;
 
@@ -153,7 +156,7 @@ export function prefillTiling(headDim: number, workgroupBytes: number, maxQuads:
     const line = lines % 2 === 1 ? lines : lines - 1;
     // A (8 quads a token) takes the same memory as the pieces: 5 · 64 quads hold it.
     if (line < 5) continue;
-    const pieces = Math.ceil(quads / line);
+    const pieces = Math.ceil(quads / Math.min(line, MAX_PIECE_QUADS));
     return { headDim, sliceQuads, pieceQuads: Math.ceil(quads / pieces) };
   }
   throw new RangeError(
@@ -230,8 +233,8 @@ fn main(
 
     var scores = vec4f(0.0);     // q_i · k_j for j = c + 8e
     var old = vec4f(0.0);        // q_i S
-    for (var piece = 0u; piece < p.quads; piece += PIECE) {
-      let pieceQuads = min(PIECE, p.quads - piece);
+    for (var piece = 0u; piece < D4; piece += PIECE) {
+      let pieceQuads = min(PIECE, D4 - piece);
       for (var n = thread; n < B * PIECE; n += THREADS) {
         let t = n / PIECE;
         let x = n % PIECE;

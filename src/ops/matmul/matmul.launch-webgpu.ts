@@ -30,13 +30,8 @@ export const GEMV_TOKENS = 8;
 /** From this many tokens, inputs and weight rows on, a tile of the matrix units is worth filling. */
 const MATRIX_MINIMUM = 64;
 
-/** `f16` lets products of many tokens round x and the weights to f16, for the matrix units of GPUs that have them. */
-interface WebGpuPlan extends MatmulPlan {
-  readonly precision?: "f32" | "f16";
-}
-
 /** Records the launches of `plan`: one, or one for each piece of weights that exceed a binding. */
-export function launchMatmulWebGpu(device: WebGpuDevice, plan: WebGpuPlan): void {
+export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan): void {
   const { x, w, T, K, N, gate } = plan;
   const unit = rowUnit(w, device.limits);
   // The up rows of a piece may begin up to unit − 1 rows after the place where their binding can begin.
@@ -95,7 +90,7 @@ interface Choice {
   readonly gemv?: { readonly groupOutputs: number; readonly rounds: number };
 }
 
-function chooseKernel(device: WebGpuDevice, plan: WebGpuPlan): Choice {
+function chooseKernel(device: WebGpuDevice, plan: MatmulPlan): Choice {
   const { w, T, K, N, gate } = plan;
   const variant: MatmulVariant = {
     kind: w.kind,
@@ -163,7 +158,7 @@ function gemmTile(T: number, N: number): 32 | 64 {
   return T > 32 && Math.ceil(T / 64) * Math.ceil(N / 64) >= 128 ? 64 : 32;
 }
 
-function canUseMatrices({ features, limits }: WebGpuDevice, { precision, w, T, K }: WebGpuPlan): boolean {
+function canUseMatrices({ features, limits }: WebGpuDevice, { precision, w, T, K }: MatmulPlan): boolean {
   const { min, max } = features.subgroupSize;
   return (
     precision === "f16" &&

@@ -60,7 +60,8 @@ export function matmul(x: Tensor, w: WeightMatrix, options: MatmulOptions = {}):
 
   const out = empty(x.device, [T, N], "f32", "matmul");
   const activation = options.activation ?? (gate ? "silu" : "none");
-  const plan: MatmulPlan = { x, w, out, T, K, N, bias, activation, gate, multiply, residual };
+  const { precision } = w;
+  const plan: MatmulPlan = { x, w, out, T, K, N, bias, activation, gate, multiply, residual, precision };
   const { device } = x;
   if (device.kind === "cpu") launchMatmulCpu(device, plan);
   else launchMatmulWebGpu(device, plan);

@@ -122,6 +122,7 @@ const unadorned = {
   gate: false,
   multiply: undefined,
   residual: undefined,
+  precision: "f32",
 } as const;
 
 async function check(device: WebGpuDevice, c: Case, scale = 1): Promise<void> {
@@ -143,6 +144,7 @@ async function check(device: WebGpuDevice, c: Case, scale = 1): Promise<void> {
     const w = weightFromFloat32(device, values, rows, K, kind, group);
     launchMatmulWebGpu(device, {
       x: upload(device, x, [T, K]),
+      ...unadorned,
       w,
       out,
       T,

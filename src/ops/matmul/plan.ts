@@ -35,4 +35,6 @@ export interface MatmulPlan {
   /** [T, N']. */
   readonly multiply: Tensor | undefined;
   readonly residual: Residual | undefined;
+  /** f16: products may be computed in float16 with float32 sums, where the device has matrix instructions for it. */
+  readonly precision: "f32" | "f16";
 }

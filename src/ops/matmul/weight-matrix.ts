@@ -11,7 +11,7 @@
  *                    A block of 32 columns is 16 bytes = eight 16-bit lanes L; column 8j + L is nibble j of lane L
  *                    (so 32-bit word m of a block holds columns 8j + 2m in nibble j and 8j + 2m + 1 in nibble j + 4).
  */
-import { type Device } from "../../device/index.js";
+import type { Device } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
 
 export type WeightKind = "f32" | "f16" | "bf16" | "int8" | "int4";
@@ -31,5 +31,10 @@ export interface WeightMatrix extends Disposable {
   readonly scales: Tensor | undefined;
   /** int4: columns that share a scale (32, 64 or 128). */
   readonly group: number;
+  /**
+   * How products with it may be computed. f16 lets a device with matrix instructions round both operands to float16 in
+   * products of many tokens (sums stay float32); everything else computes in float32 either way.
+   */
+  readonly precision: "f32" | "f16";
   dispose(): void;
 }

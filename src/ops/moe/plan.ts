@@ -5,7 +5,7 @@ import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import type { Routes } from "../route-experts/route-experts.js";
 
 /** What joins the weighted sum of the experts. */
-export interface Mix {
+interface Mix {
   /** The shared expert's result [T, H], mixed in by `sigmoid(coefficient)` ([T, 1]), or added where there is none. */
   readonly shared: { readonly output: Tensor; readonly coefficient?: Tensor } | undefined;
   readonly residual: Residual | undefined;

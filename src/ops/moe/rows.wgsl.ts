@@ -64,9 +64,12 @@ export function expertRowsBindings({ kind, does, mix }: Pick<ExpertRowsVariant, 
   return 4 + (hasScales(kind) ? 1 : 0) + (does === "sum" ? 1 : 0) + (mix ? mixBindings(mix) : 0);
 }
 
+/** As in the plain product the loops over rows are written out, so that sums stay in registers. */
 export const expertRowsKernel = (v: ExpertRowsVariant): string => {
   const afterWeights = hasScales(v.kind) ? 5 : 4;
-  const rows = expertUnitRows(v.does);
+  const unitRows = expertUnitRows(v.does);
+  // With a gate the up rows come last.
+  const rows = Array.from({ length: v.does === "gate" ? 2 * unitRows : unitRows }, (_, r) => r);
   return /* wgsl */ `
 ${v.subgroups ? "enable subgroups;" : ""}
 ${expertParams.wgsl}
@@ -76,50 +79,46 @@ ${quadX[v.x]}
 ${weightDecoding(v.kind)}
 ${weightAccess({ kind: v.kind, name: "W", codes: 3, scales: 4, scaleRow: "p.scaleRow" })}
 const WORKGROUP = ${v.subgroups ? gemvThreads.subgroups : gemvThreads.plain}u;
-const ROWS = ${rows}u;                              // outputs of a unit
-const SUMS = ${v.does === "gate" ? 2 * rows : rows}u;                              // rows of codes that they need
+const ROWS = ${unitRows}u;                              // outputs of a unit
+const SUMS = ${rows.length}u;                              // rows of codes that they need
 ${v.subgroups ? subgroupUnits : workgroupUnits}
 ${ends[v.does](afterWeights, v.mix ?? noMix)}
 
-// Row r of those that \`output\` needs, within its expert; rows beyond the last are that one again.
-fn rowOf(output: u32, r: u32) -> u32 { return r / ROWS * p.outputs + min(output + r % ROWS, p.outputs - 1u); }
-
 @compute @workgroup_size(WORKGROUP)   // x: outputs; y: target
-fn main(lanes: Lanes) {
+fn main(@builtin(workgroup_id) group: vec3u, lanes: Lanes) {
   let lane = lanes.lane;
-  let laneCount = ${v.subgroups ? "lanes.count" : "WORKGROUP"};
-  let unit = ${v.subgroups ? "lanes.unit" : "0u"};
-  let units = unitsOf(lanes);
-  let outputTarget = lanes.group.y;
-  let groupFirst = lanes.group.x * p.groupOutputs;
+  let laneCount = countOf(lanes);
+  let groupFirst = group.x * p.groupOutputs;
   let groupEnd = min(groupFirst + p.groupOutputs, p.outputs);
   for (var round = 0u; round < p.rounds; round++) {
-    let output = groupFirst + (round * units + unit) * ROWS;
-    var sums = array<f32, SUMS>();
+    let output = groupFirst + (round * (WORKGROUP / laneCount) + unitOf(lanes)) * ROWS;
+${rows.map((r) => `    var sum${r} = 0.0;`).join("\n")}
     for (var choice = 0u; choice < p.choices; choice++) {
-      let pair = outputTarget * p.choices + choice;
+      let pair = group.y * p.choices + choice;
       let expert = experts[pair];
-      let row = expert * p.expertRows - p.firstRow;
       let xRow = pair / p.pairsPerX;
       // A unit without work, or without the expert, keeps the others company, with no vectors to walk.
       let vectors = select(0u, p.rowVectors, output < groupEnd && expert - p.firstExpert < p.pieceExperts);
-      var products = array<f32, SUMS>();
+      let firstRow = expert * p.expertRows - p.firstRow;
+      // Outputs beyond the last read its row and are not stored.
+${rows.map((r) => `      let row${r} = firstRow + min(output + ${r % unitRows}u, p.outputs - 1u)${r < unitRows ? "" : " + p.outputs"};`).join("\n")}
+${rows.map((r) => `      var product${r} = 0.0;`).join("\n")}
       for (var vector = lane; vector < vectors; vector += laneCount) {
-        var codes: array<vec4u, SUMS>;
-        for (var r = 0u; r < SUMS; r++) { codes[r] = vectorW(row + rowOf(output, r), vector); }
-        var inVector = array<f32, SUMS>();
+${rows.map((r) => `        let codes${r} = vectorW(row${r}, vector);`).join("\n")}
+${rows.map((r) => `        var inVector${r} = 0.0;`).join("\n")}
         for (var quad = 0u; quad < VECTOR_QUADS; quad++) {
           let x4 = quadX(xRow, vector * VECTOR_QUADS + quad);
-          for (var r = 0u; r < SUMS; r++) { inVector[r] += dot(decodeQuad(codes[r], quad), x4); }
+${rows.map((r) => `          inVector${r} += dot(decodeQuad(codes${r}, quad), x4);`).join("\n")}
         }
-        for (var r = 0u; r < SUMS; r++) { products[r] += scaleW(row + rowOf(output, r), vector) * inVector[r]; }
+${rows.map((r) => `        product${r} += scaleW(row${r}, vector) * inVector${r};`).join("\n")}
       }
-      for (var r = 0u; r < SUMS; r++) { sums[r] += weightOf(pair) * products[r]; }
+      let weight = weightOf(pair);
+${rows.map((r) => `      sum${r} += weight * product${r};`).join("\n")}
     }
-    addLanes(&sums, lane);
+    let totals = addLanes(array<f32, SUMS>(${rows.map((r) => `sum${r}`).join(", ")}), lane);
     if (lane == 0u && output < groupEnd) {
       for (var r = 0u; r < ROWS; r++) {
-        if (output + r < p.outputs) { put(sums[r], sums[SUMS - ROWS + r], outputTarget, output + r); }
+        if (output + r < p.outputs) { put(totals[r], totals[SUMS - ROWS + r], group.y, output + r); }
       }
     }
   }

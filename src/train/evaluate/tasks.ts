@@ -90,7 +90,8 @@ export async function evaluateTasks(
       const index = next++;
       const problem = problems[index];
       if (!problem) return;
-      const answer = await answerer(problem.user, both);
+      // A signal of its own: what listens to it goes with it, not with the whole evaluation.
+      const answer = await answerer(problem.user, AbortSignal.any([both]));
       const isRight = verify(problem, answer.text);
       done += 1;
       if (isRight) right += 1;

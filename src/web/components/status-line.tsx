@@ -25,8 +25,8 @@ export function StatusLine({ info, turn }: StatusLineProps) {
       {progress && progress.tokens > 0 && <span>{tokensText(progress.tokens)}</span>}
       {progress && progress.tokensPerSecond > 0 && <span>{speedText(progress.tokensPerSecond)}</span>}
       <span class="wide-only">
-        {context === undefined ? "" : `${countText(context)} of `}
-        {countText(info.contextTokens)} tokens of context
+        context {context === undefined ? "" : `${countText(context)} of `}
+        {countText(info.contextTokens)}
       </span>
       {info.notes.map((note) => (
         <span key={note} class="note">

@@ -30,6 +30,8 @@ export interface WeightShape {
   readonly columns: number;
   /** int4: columns that share a scale: 32 (default), 64 or 128. */
   readonly group?: number;
+  /** Default f32. */
+  readonly precision?: "f32" | "f16";
 }
 
 /** Device memory of a weight matrix, bytes. */
@@ -49,7 +51,7 @@ function strideOf(columns: number): number {
  * @throws {RangeError} an extent is not a whole number ≥ 1, or the group is not 32, 64 or 128.
  */
 export function createWeightMatrix(device: Device, shape: WeightShape, label = "weights"): WeightMatrix {
-  const { kind, rows, columns, group = COLUMN_BLOCK } = shape;
+  const { kind, rows, columns, group = COLUMN_BLOCK, precision = "f32" } = shape;
   if (!Number.isInteger(rows) || !Number.isInteger(columns) || rows < 1 || columns < 1) {
     throw new RangeError(`weight matrix: expected at least one row and column, got [${rows}, ${columns}]`);
   }
@@ -67,7 +69,7 @@ export function createWeightMatrix(device: Device, shape: WeightShape, label = "
     codes.dispose();
     scales?.dispose();
   };
-  return { device, kind, rows, columns, rowStride, codes, scales, group, dispose, [Symbol.dispose]: dispose };
+  return { device, kind, rows, columns, rowStride, codes, scales, group, precision, dispose, [Symbol.dispose]: dispose };
 }
 
 /**
