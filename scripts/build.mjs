@@ -8,7 +8,8 @@ const wanted = (part) => only === undefined || only === part;
 
 mkdirSync(join(root, "dist"), { recursive: true });
 if (wanted("kernels")) must(process.execPath, [join(root, "scripts", "build-kernels.mjs")]);
-if (wanted("library")) must(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.json"]);
+if (wanted("library"))
+  must(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.json"]);
 if (wanted("page") && existsSync(join(root, "src", "web", "vite.config.ts"))) {
   must(process.execPath, [
     join(root, "node_modules", "vite", "bin", "vite.js"),

@@ -13,5 +13,6 @@ const child = spawn(process.execPath, [join(root, "dist", "cli", "main.js"), ...
   stdio: "inherit",
 });
 // The terminal sends Ctrl-C to both: the child decides what it means.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => signal !== "SIGINT" && child.kill(signal));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
+  process.on(signal, () => signal !== "SIGINT" && child.kill(signal));
 child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 1)));

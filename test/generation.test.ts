@@ -51,12 +51,15 @@ describe("chat", () => {
     expect(answer).toBe("3 + 4 = 7");
   });
 
-  test.each([0, 1, 7, 30])("a thinking budget of %i tokens closes the thinking exactly there", async (thinkingBudget) => {
-    const { done, answer } = await ask("What is 347 + 58?", { thinkingBudget, maxTokens: 120 });
-    expect(done.usage.reasoningTokens).toBe(thinkingBudget);
-    expect(answer).not.toContain("think>");
-    expect(answer.length).toBeGreaterThan(0);
-  });
+  test.each([0, 1, 7, 30])(
+    "a thinking budget of %i tokens closes the thinking exactly there",
+    async (thinkingBudget) => {
+      const { done, answer } = await ask("What is 347 + 58?", { thinkingBudget, maxTokens: 120 });
+      expect(done.usage.reasoningTokens).toBe(thinkingBudget);
+      expect(answer).not.toContain("think>");
+      expect(answer.length).toBeGreaterThan(0);
+    },
+  );
 
   test("a budget over markers that are plain text is counted by the host", async () => {
     const { thinking } = model;
@@ -111,7 +114,13 @@ describe("chat", () => {
 });
 
 describe("several conversations", () => {
-  const questions = ["What is 347 + 58?", "Reverse the word lantern.", "Is 1900 a leap year?", "What is 23 * 47?", "What is a harbour?"];
+  const questions = [
+    "What is 347 + 58?",
+    "Reverse the word lantern.",
+    "Is 1900 a leap year?",
+    "What is 23 * 47?",
+    "What is a harbour?",
+  ];
 
   test("in one batch give each the text that it has alone", async () => {
     const alone: string[] = [];

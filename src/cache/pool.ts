@@ -210,7 +210,9 @@ export class Sequence implements Disposable {
   trim(length: number): void {
     if (length >= this.length) return;
     if (this.pool.states.length > 0) {
-      throw new PoolError(`a lightning state cannot be cut from ${this.length} to ${length} tokens: restore a snapshot`);
+      throw new PoolError(
+        `a lightning state cannot be cut from ${this.length} to ${length} tokens: restore a snapshot`,
+      );
     }
     for (const cache of this.pool.caches) cache.trim(this.slot, length);
     this.length = length;

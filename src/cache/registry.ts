@@ -25,7 +25,10 @@ const full = (dtype: "f32" | "f16" | "bf16"): CacheKind => ({
   pageBytes: (spec) => fullPageBytes({ dtype, ...spec }),
 });
 
-export const cacheKinds = { f32: full("f32"), f16: full("f16"), bf16: full("bf16") } as const satisfies Record<string, CacheKind>;
+export const cacheKinds = { f32: full("f32"), f16: full("f16"), bf16: full("bf16") } as const satisfies Record<
+  string,
+  CacheKind
+>;
 
 export type CacheName = keyof typeof cacheKinds;
 

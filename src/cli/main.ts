@@ -60,6 +60,12 @@ function exitCode(error: unknown): number {
   return 1;
 }
 
+// A reader that has seen enough (`fulgur … | head`) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(process.exitCode ?? 0);
+});
+
 const argv = process.argv.slice(2);
 // May stand anywhere on the line.
 const debug = argv.includes("--debug");

@@ -11,9 +11,9 @@ export {
 } from "./checkpoint.js";
 export { CheckpointError } from "./checkpoint-error.js";
 export { type Folder, urlFolder } from "./folder.js";
-export { openFolder } from "./open-folder.js";
 export { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "./halves.js";
 export { isJsonObject, type JsonOptions, parseJson } from "./json.js";
+export { openFolder } from "./open-folder.js";
 export { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "./safetensors.js";
 export { type SafetensorsDtype, safetensorsDtypeBytes, safetensorsDtypes } from "./safetensors-dtype.js";
 export { type ByteSink, memorySink, type TensorToWrite, writeSafetensors } from "./safetensors-writer.js";

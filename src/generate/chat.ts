@@ -71,7 +71,11 @@ export class NoChatTemplateError extends Error {
  *
  * @throws {NoChatTemplateError} {ChatTemplateError} {PromptTooLongError}
  */
-export function chat(model: Model, messages: readonly ChatMessage[], options: ChatOptions = {}): AsyncGenerator<ChatPart> {
+export function chat(
+  model: Model,
+  messages: readonly ChatMessage[],
+  options: ChatOptions = {},
+): AsyncGenerator<ChatPart> {
   if (!model.template) throw new NoChatTemplateError(`${model.name} has no chat template: it can only continue text`);
   const prompt = model.template.render(messages, {
     addGenerationPrompt: true,
@@ -158,7 +162,12 @@ async function* run(
       yield* visible(parser ? parser.pushToken(id, text) : [{ kind: "answer", text }]);
       if (parser && wasReasoning && parser.kind === "reasoning") usage.reasoningTokens += 1;
     }
-    if (request.stepwise && !closing && parser?.kind === "reasoning" && usage.reasoningTokens >= (thinkingBudget ?? 0)) {
+    if (
+      request.stepwise &&
+      !closing &&
+      parser?.kind === "reasoning" &&
+      usage.reasoningTokens >= (thinkingBudget ?? 0)
+    ) {
       closing = true;
       tokens.forceClosing();
     }

@@ -35,7 +35,9 @@ export class DecodeBatch implements Disposable {
   private readonly rows: Tensor;
   private readonly ring: Tensor;
   private readonly ringHead: Tensor;
-  private captured: { readonly list: CapturedList; readonly generation: number; readonly lengthBound: number } | undefined;
+  private captured:
+    | { readonly list: CapturedList; readonly generation: number; readonly lengthBound: number }
+    | undefined;
   private head = 0;
 
   constructor(

@@ -8,8 +8,8 @@
  */
 import { type PoolOptions, type Sequence, SequencePool, type SequenceSnapshot } from "../cache/index.js";
 import type { LanguageModel } from "../models/index.js";
-import { CONTROL, CONTROL_WORDS, FINISH, markSeen, OUTPUT, OUTPUT_WORDS, sample, advance } from "../ops/index.js";
 import { buildStep, type StepRow } from "../nn/index.js";
+import { advance, CONTROL, CONTROL_WORDS, FINISH, markSeen, OUTPUT, OUTPUT_WORDS, sample } from "../ops/index.js";
 import { zeros } from "../tensor/index.js";
 import { controlWords } from "./controls.js";
 import { DecodeBatch, type DecodeOutput } from "./decode-batch.js";

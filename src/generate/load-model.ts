@@ -52,10 +52,12 @@ export async function loadModel(where: string | URL | Folder, options: LoadOptio
   const language = await loadLanguageModel(device, folder, options);
   try {
     const isMiniMaxRelease = modelType(config).startsWith("minimax_");
-    const template =
-      (await folder.has("chat_template.jinja"))
-        ? chatTemplateFromConfig({ ...asRecord(tokenizerConfig), chat_template: await folder.readText("chat_template.jinja") })
-        : (chatTemplateFromConfig(tokenizerConfig) ?? (isMiniMaxRelease ? createMinimaxM1ChatTemplate() : undefined));
+    const template = (await folder.has("chat_template.jinja"))
+      ? chatTemplateFromConfig({
+          ...asRecord(tokenizerConfig),
+          chat_template: await folder.readText("chat_template.jinja"),
+        })
+      : (chatTemplateFromConfig(tokenizerConfig) ?? (isMiniMaxRelease ? createMinimaxM1ChatTemplate() : undefined));
     const generation = await readGenerationConfig(folder, config, tokenizerConfig, tokenizer, isMiniMaxRelease);
     const engine = new Engine(language, options);
     const close = async () => {

@@ -24,7 +24,11 @@ export function parseWith<T>(schema: z.ZodType<T>, json: unknown, source: string
 }
 
 /** A count of at least one, bounded so that products of counts stay exact. */
-export const count = z.number().int().min(1).max(2 ** 31);
+export const count = z
+  .number()
+  .int()
+  .min(1)
+  .max(2 ** 31);
 export const positive = z.number().positive();
 
 const ropeFields = z.looseObject({
@@ -103,7 +107,9 @@ export function ropeConfig(json: RopeJson, defaultTheta: number, maxPositions: n
           ...(fields.mscale_all_dim ? { mscaleAllDim: fields.mscale_all_dim } : {}),
         };
       default:
-        throw new ConfigError(source, [`rope type "${type}" is not supported: expected default, linear, llama3 or yarn`]);
+        throw new ConfigError(source, [
+          `rope type "${type}" is not supported: expected default, linear, llama3 or yarn`,
+        ]);
     }
   })();
   return { theta, scaling, partialFactor };

@@ -62,7 +62,8 @@ export function decoderConfig(
   const kvHeads = c.num_key_value_heads ?? heads;
   const headDim = c.head_dim ?? Math.floor(c.hidden_size / heads);
   const problems: string[] = [];
-  if (heads % kvHeads !== 0) problems.push(`num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
+  if (heads % kvHeads !== 0)
+    problems.push(`num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
   if (headDim % 2 !== 0) problems.push(`head_dim ${headDim} is odd: rotary embedding pairs channels`);
   if (problems.length > 0) throw new ConfigError(source, problems);
   return {
@@ -97,7 +98,9 @@ export function attentionSpecs(
       { name: `${a}.k_proj.weight`, shape: [kv, C] },
       { name: `${a}.v_proj.weight`, shape: [kv, C] },
     ]),
-    qkvBias: o.bias ? stackedVector([`${a}.q_proj.bias`, q], [`${a}.k_proj.bias`, kv], [`${a}.v_proj.bias`, kv]) : undefined,
+    qkvBias: o.bias
+      ? stackedVector([`${a}.q_proj.bias`, q], [`${a}.k_proj.bias`, kv], [`${a}.v_proj.bias`, kv])
+      : undefined,
     qNorm: o.headNorm ? vector(`${a}.q_norm.weight`, D) : undefined,
     kNorm: o.headNorm ? vector(`${a}.k_norm.weight`, D) : undefined,
     output: matrix(`${a}.o_proj.weight`, C, q),
@@ -138,7 +141,9 @@ export interface DecoderLayer {
   readonly postNorm: Tensor;
   readonly attention: AttentionWeights;
   readonly mlp?: MlpWeights | undefined;
-  readonly moe?: { readonly router: WeightMatrix; readonly gateUp: WeightMatrix; readonly down: WeightMatrix } | undefined;
+  readonly moe?:
+    | { readonly router: WeightMatrix; readonly gateUp: WeightMatrix; readonly down: WeightMatrix }
+    | undefined;
 }
 
 export interface DecoderWeights {

@@ -23,7 +23,13 @@ export class WeightsError extends Error {
     readonly misshapen: readonly string[],
   ) {
     const list = (title: string, items: readonly string[]) =>
-      items.length === 0 ? [] : [`${title} (${items.length}):`, ...items.slice(0, 40).map((item) => `  ${item}`), ...(items.length > 40 ? ["  …"] : [])];
+      items.length === 0
+        ? []
+        : [
+            `${title} (${items.length}):`,
+            ...items.slice(0, 40).map((item) => `  ${item}`),
+            ...(items.length > 40 ? ["  …"] : []),
+          ];
     super(
       [
         `${source}: the tensors do not fit config.json.`,
@@ -78,7 +84,6 @@ export async function loadWeights<T extends object>(
     throw error;
   }
 }
-
 
 async function fill(tree: unknown, load: (spec: MatrixSpec | VectorSpec) => Promise<unknown>): Promise<unknown> {
   if (typeof tree !== "object" || tree === null) return tree;
@@ -279,12 +284,7 @@ async function loadMatrix(
   }
 }
 
-async function loadVector(
-  device: Device,
-  checkpoint: Checkpoint,
-  spec: VectorSpec,
-  advance: Advance,
-): Promise<Tensor> {
+async function loadVector(device: Device, checkpoint: Checkpoint, spec: VectorSpec, advance: Advance): Promise<Tensor> {
   const size = spec.parts.reduce((sum, part) => sum + product(part.shape), 0);
   const values = new Float32Array(size);
   let at = 0;

@@ -15,7 +15,13 @@ interface AnyFamily {
   readonly modelTypes: readonly string[];
   /** The tree of weight declarations for a config. */
   weights(json: unknown, source: string, shapeOf: (name: string) => readonly number[] | undefined): object;
-  load(device: Device, folder: Folder, json: unknown, source: string, options: LoadModelOptions): Promise<LanguageModel>;
+  load(
+    device: Device,
+    folder: Folder,
+    json: unknown,
+    source: string,
+    options: LoadModelOptions,
+  ): Promise<LanguageModel>;
 }
 
 function register<C, W extends object>(family: ModelFamily<C, W>): AnyFamily {

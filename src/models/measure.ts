@@ -5,7 +5,11 @@ import { Tensor } from "../tensor/index.js";
 const isMatrix = (value: object): value is WeightMatrix => "codes" in value && "rowStride" in value;
 
 /** Visits every tensor and matrix of a tree once, with the keys that lead to it. */
-function visit(tree: unknown, path: readonly string[], f: (leaf: Tensor | WeightMatrix, path: readonly string[]) => void) {
+function visit(
+  tree: unknown,
+  path: readonly string[],
+  f: (leaf: Tensor | WeightMatrix, path: readonly string[]) => void,
+) {
   if (typeof tree !== "object" || tree === null) return;
   if (tree instanceof Tensor || isMatrix(tree)) f(tree, path);
   else for (const [key, child] of Object.entries(tree)) visit(child, [...path, key], f);

@@ -99,7 +99,8 @@ function parseConfig(json: unknown, source: string): MiniMaxConfig {
 
   const experts = c.num_local_experts ?? c.num_experts;
   if (experts === undefined) problems.push("num_local_experts: missing");
-  else if (c.num_experts_per_tok > experts) problems.push(`num_experts_per_tok: ${c.num_experts_per_tok} of ${experts}`);
+  else if (c.num_experts_per_tok > experts)
+    problems.push(`num_experts_per_tok: ${c.num_experts_per_tok} of ${experts}`);
 
   const attentionTypes = c.attn_type_list ?? c.decoder_attention_types;
   const layerKinds: ("lightning" | "softmax")[] | undefined = isTransformers
@@ -109,12 +110,15 @@ function parseConfig(json: unknown, source: string): MiniMaxConfig {
     : attentionTypes?.map((type) => (type === 1 ? "softmax" : "lightning"));
   if (layerKinds === undefined) problems.push("attn_type_list: missing");
   else if (layerKinds.length !== c.num_hidden_layers) {
-    problems.push(`the list of layer types has ${layerKinds.length} entries, num_hidden_layers is ${c.num_hidden_layers}`);
+    problems.push(
+      `the list of layer types has ${layerKinds.length} entries, num_hidden_layers is ${c.num_hidden_layers}`,
+    );
   }
 
   const heads = c.num_attention_heads;
   const kvHeads = c.num_key_value_heads ?? heads;
-  if (heads % kvHeads !== 0) problems.push(`num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
+  if (heads % kvHeads !== 0)
+    problems.push(`num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
   const headDim = c.head_dim ?? Math.floor(c.hidden_size / heads);
 
   const rope = ropeConfig(c, 10_000, c.max_position_embeddings, source);
@@ -247,7 +251,11 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     index: seen[kind]++,
     decay:
       kind === "lightning"
-        ? upload(device, slopes.map((s) => s * slopeFactor(l, layers, c.slopes)), [heads])
+        ? upload(
+            device,
+            slopes.map((s) => s * slopeFactor(l, layers, c.slopes)),
+            [heads],
+          )
         : undefined,
   }));
   const state: StateSpec = {

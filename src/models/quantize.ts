@@ -50,7 +50,8 @@ export function quantizedTensors(checkpoint: Checkpoint, tree: object, options: 
     // Anything else is a buffer that the model does not need.
   }
   // Wide types first, so that each tensor is aligned in the file.
-  const width = ({ dtype }: TensorToWrite) => (["F64", "I64"].includes(dtype) ? 8 : ["F32", "I32"].includes(dtype) ? 4 : ["F16", "BF16"].includes(dtype) ? 2 : 1);
+  const width = ({ dtype }: TensorToWrite) =>
+    ["F64", "I64"].includes(dtype) ? 8 : ["F32", "I32"].includes(dtype) ? 4 : ["F16", "BF16"].includes(dtype) ? 2 : 1;
   return tensors.sort((a, b) => width(b) - width(a));
 }
 
@@ -94,7 +95,11 @@ function bytesOf(values: Uint16Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
-function visit(tree: unknown, path: readonly string[], f: (spec: MatrixSpec | VectorSpec, path: readonly string[]) => void): void {
+function visit(
+  tree: unknown,
+  path: readonly string[],
+  f: (spec: MatrixSpec | VectorSpec, path: readonly string[]) => void,
+): void {
   if (typeof tree !== "object" || tree === null) return;
   if (isSpec(tree)) f(tree, path);
   else for (const [key, child] of Object.entries(tree)) visit(child, [...path, key], f);

@@ -38,7 +38,9 @@ const schema = z.looseObject({
 
 export interface Qwen3Config extends DecoderConfig {
   readonly attentionBias: boolean;
-  readonly moe: (ExpertOptions & { readonly expertSize: number; readonly isSparse: (layer: number) => boolean }) | undefined;
+  readonly moe:
+    | (ExpertOptions & { readonly expertSize: number; readonly isSparse: (layer: number) => boolean })
+    | undefined;
 }
 
 function parseConfig(json: unknown, source: string): Qwen3Config {
@@ -49,7 +51,8 @@ function parseConfig(json: unknown, source: string): Qwen3Config {
   if (experts === undefined || c.moe_intermediate_size === undefined) {
     throw new ConfigError(source, ["qwen3_moe needs num_experts and moe_intermediate_size"]);
   }
-  if (c.num_experts_per_tok > experts) throw new ConfigError(source, [`num_experts_per_tok: ${c.num_experts_per_tok} of ${experts}`]);
+  if (c.num_experts_per_tok > experts)
+    throw new ConfigError(source, [`num_experts_per_tok: ${c.num_experts_per_tok} of ${experts}`]);
   const dense = new Set(c.mlp_only_layers ?? []);
   return {
     ...base,

@@ -19,7 +19,8 @@ export class ShapeError extends RangeError {
 export function sizeOf(shape: readonly number[]): number {
   let size = 1;
   for (const extent of shape) {
-    if (!Number.isInteger(extent) || extent < 0) throw new RangeError(`shape [${shape.join(", ")}]: ${extent} is no extent`);
+    if (!Number.isInteger(extent) || extent < 0)
+      throw new RangeError(`shape [${shape.join(", ")}]: ${extent} is no extent`);
     size *= extent;
   }
   if (!Number.isSafeInteger(size)) throw new RangeError(`shape [${shape.join(", ")}] has too many elements`);

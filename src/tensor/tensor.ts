@@ -70,7 +70,13 @@ export class Tensor implements BufferSlice, Disposable {
     }
     void this.allocation;
     const rowBytes = sizeOf(rest) * bytesPerElement[this.dtype];
-    return new Tensor(this.device, [end - begin, ...rest], this.dtype, this.storage, this.byteOffset + begin * rowBytes);
+    return new Tensor(
+      this.device,
+      [end - begin, ...rest],
+      this.dtype,
+      this.storage,
+      this.byteOffset + begin * rowBytes,
+    );
   }
 
   /** Copies `data` (the bit patterns for f16 and bf16) to the device. */
@@ -84,7 +90,11 @@ export class Tensor implements BufferSlice, Disposable {
   async read(): Promise<TypedArray> {
     const { size, dtype, byteLength } = this;
     // Transfers move whole words: a tail of 16- or 8-bit elements reads the padding behind it too.
-    const words = { allocation: this.allocation, byteOffset: this.byteOffset, byteLength: Math.ceil(byteLength / 4) * 4 };
+    const words = {
+      allocation: this.allocation,
+      byteOffset: this.byteOffset,
+      byteLength: Math.ceil(byteLength / 4) * 4,
+    };
     return viewOf(dtype, await this.device.read(words), 0, size);
   }
 

@@ -94,12 +94,11 @@ async function answer({ id, messages, settings }: Extract<ToWorker, { type: "cha
   });
 }
 
-/** A message as the template wants it. */
+/** A message as the model wrote it, its thought included: so the engine finds the conversation in its cache. */
 function contentOf({ thinking }: Model, { role, text, reasoning = "" }: Message): string {
-  // Templates of models that break lines around the markers (Qwen3, M1) leave earlier thinking out; fulgur-mini was trained
-  // with it, and with it the engine finds the conversation in its cache.
-  if (role === "user" || !thinking || thinking.trimNewlines || reasoning === "") return text;
-  return `${thinking.open}${reasoning}${thinking.close}${text}`;
+  if (role === "user" || !thinking || reasoning === "") return text;
+  const { open, close, trimNewlines } = thinking;
+  return trimNewlines ? `${open}\n${reasoning}\n${close}\n\n${text}` : `${open}${reasoning}${close}${text}`;
 }
 
 async function generate({ id, prompt, maxTokens }: Extract<ToWorker, { type: "generate" }>): Promise<void> {

@@ -6,7 +6,7 @@
  */
 import { NoDeviceError } from "../errors.js";
 import { type Build, missingKernels, type Platform, READY, type Thread, type WorkerInit } from "./platform.js";
-import { hasRelaxedSimd, wasm, type WasmModule } from "./wasm.js";
+import { hasRelaxedSimd, type WasmModule, wasm } from "./wasm.js";
 
 const { Worker } = process.getBuiltinModule("node:worker_threads");
 const { availableParallelism } = process.getBuiltinModule("node:os");

@@ -5,7 +5,7 @@
  */
 import { NoDeviceError } from "../errors.js";
 import { type Build, missingKernels, type Platform, READY, type Thread, type WorkerInit } from "./platform.js";
-import { wasm, type WasmModule } from "./wasm.js";
+import { type WasmModule, wasm } from "./wasm.js";
 
 /** What this file uses of the DOM, which is not part of the build. */
 interface WebWorker {

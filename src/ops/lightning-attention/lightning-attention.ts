@@ -25,7 +25,7 @@ import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/
 import type { Step } from "../step/layout.js";
 import { lightningOnCpu } from "./lightning-attention.launch-cpu.js";
 import { lightningOnWebGpu } from "./lightning-attention.launch-webgpu.js";
-import { MAX_HEAD_DIM, type LightningPlan } from "./plan.js";
+import { type LightningPlan, MAX_HEAD_DIM } from "./plan.js";
 
 export { lightningAttentionVariants } from "./lightning-attention.launch-webgpu.js";
 

@@ -7,8 +7,8 @@ import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
 import type { WeightKind, WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightCodecs, weightFromFloat32 } from "../matmul/weights/create.js";
-import { moeVariants } from "./moe.launch-webgpu.js";
 import { moe } from "./moe.js";
+import { moeVariants } from "./moe.launch-webgpu.js";
 import { type MoeReferenceInput, moeReference } from "./moe.reference.js";
 
 interface Case {

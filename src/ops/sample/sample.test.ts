@@ -12,8 +12,8 @@ import {
   filteredProbabilities,
   filterProbabilities,
   markSeen,
-  sample,
   type SamplingParams,
+  sample,
   uniformAt,
 } from "./sample.js";
 import { drawReference, markSeenReference } from "./sample.reference.js";

@@ -4,8 +4,8 @@ import { devices } from "../../../test/devices.js";
 import type { Device } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
-import { type AdvanceState, advanceReference } from "./advance.reference.js";
 import { advance } from "./advance.js";
+import { type AdvanceState, advanceReference } from "./advance.reference.js";
 import { advanceKernel } from "./advance.wgsl.js";
 import {
   CONTROL,

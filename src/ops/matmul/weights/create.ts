@@ -69,7 +69,19 @@ export function createWeightMatrix(device: Device, shape: WeightShape, label = "
     codes.dispose();
     scales?.dispose();
   };
-  return { device, kind, rows, columns, rowStride, codes, scales, group, precision, dispose, [Symbol.dispose]: dispose };
+  return {
+    device,
+    kind,
+    rows,
+    columns,
+    rowStride,
+    codes,
+    scales,
+    group,
+    precision,
+    dispose,
+    [Symbol.dispose]: dispose,
+  };
 }
 
 /**
