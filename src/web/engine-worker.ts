@@ -1,7 +1,9 @@
 /** The engine's worker: opens a device, loads a model, chats. Everything that takes long happens here, not in the page. */
 import "./dispose-symbols.js";
 import { chat, type Device, loadModel, type Model, NoDeviceError, open } from "fulgur";
+import { urlFolder } from "fulgur/formats";
 import type { FromWorker, LoadRequest, Message, ModelInfo, ToWorker } from "./protocol.js";
+import { readInBlocks } from "./read-in-blocks.js";
 
 // The worker's own scope; the DOM library types `self` as a window.
 const scope = globalThis as unknown as {
@@ -31,7 +33,7 @@ async function load(request: LoadRequest): Promise<void> {
       say({ type: "failed", message: lostMessage });
     });
     say({ type: "progress", stage: "files", done: 0, total: 0 });
-    model = await loadModel(new URL(request.modelUrl), {
+    model = await loadModel(readInBlocks(urlFolder(request.modelUrl)), {
       device,
       // A page holds one conversation at a time.
       slots: 1,

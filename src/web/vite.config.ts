@@ -29,7 +29,12 @@ export default defineConfig({
   base: "./",
   plugins: [forThePage()],
   worker: { format: "es", plugins: () => [forThePage()] },
-  resolve: { alias: [{ find: /^fulgur$/, replacement: `${here}/../../dist/index.js` }] },
+  resolve: {
+    alias: [
+      { find: /^fulgur$/, replacement: `${here}/../../dist/index.js` },
+      { find: /^fulgur\/formats$/, replacement: `${here}/../../dist/formats/index.js` },
+    ],
+  },
   build: {
     outDir: `${here}/../../dist/web`,
     emptyOutDir: true,

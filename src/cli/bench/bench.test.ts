@@ -4,7 +4,7 @@ import { define } from "../commands/bench.js";
 import { UsageError } from "../output.js";
 import { withFloor } from "./bench-result.js";
 import { promptIds } from "./prompts.js";
-import { decodeStepBytes, sharesOf } from "./step-bytes.js";
+import { decodeStepBytes, promptOperations, sharesOf } from "./step-bytes.js";
 import { profileTable, resultTable } from "./tables.js";
 import { median } from "./timing.js";
 
@@ -72,11 +72,11 @@ describe("bytes of a decode step", () => {
       { name: "model.layers.0.self_attn.qkv_proj.weight", bytes: 300 },
       ...expertNames.map((name) => ({ name, bytes: 300 })),
     ];
-    const config = { num_local_experts: 8, num_experts_per_tok: 2 };
-    expect(sharesOf(tensors, config)).toEqual({ experts: 0.6, lookup: 0, chosen: 0.25 });
+    const config = { num_local_experts: 8, num_experts_per_tok: 2, vocab_size: 10, hidden_size: 5 };
+    expect(sharesOf(tensors, config)).toEqual({ experts: 0.6, lookup: 0, chosen: 0.25, headParameters: 50 });
     const untied = [...tensors, { name: "lm_head.weight", bytes: 1000 }];
-    expect(sharesOf(untied, config)).toEqual({ experts: 0.3, lookup: 0.05, chosen: 0.25 });
-    expect(sharesOf(tensors.slice(0, 2), {})).toEqual({ experts: 0, lookup: 0, chosen: 1 });
+    expect(sharesOf(untied, config)).toEqual({ experts: 0.3, lookup: 0.05, chosen: 0.25, headParameters: 50 });
+    expect(sharesOf(tensors.slice(0, 2), {})).toEqual({ experts: 0, lookup: 0, chosen: 1, headParameters: 0 });
   });
 
   test("one sequence reads the chosen experts, many read all", () => {
@@ -97,6 +97,11 @@ describe("bytes of a decode step", () => {
     expect(bytes(7, 16) - bytes(0, 16)).toBe(3 * 7 * 2 * 2 * 3 * 4 * 2);
     expect(bytes(7, 32) - bytes(0, 32)).toBe(3 * 7 * 2 * 2 * 3 * 4 * 4);
   });
+});
+
+test("a prompt needs the head for its last token only", () => {
+  expect(promptOperations(70, { headParameters: 50 }, 1)).toBe(140);
+  expect(promptOperations(70, { headParameters: 50 }, 10)).toBe(2 * (200 + 50));
 });
 
 test("floor and share", () => {

@@ -1,8 +1,9 @@
-/** `bench prefill`: tokens a second while a prompt is read. The floor is 2 operations for each active parameter and token. */
+/** `bench prefill`: tokens a second while a prompt is read. The floor is that of its products. */
 import { SequencePool } from "../../cache/index.js";
 import { type BenchResult, digits, type NamedProfile, place, type SuiteOutput, withFloor } from "./bench-result.js";
 import { feed, promptIds } from "./prompts.js";
 import { productSpeeds } from "./roofs.js";
+import { promptOperations, weightShares } from "./step-bytes.js";
 import type { SuiteInput } from "./suites.js";
 import { median, runSeconds } from "./timing.js";
 
@@ -13,6 +14,7 @@ export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
   say("measuring matrix products");
   const products = await productSpeeds(device, { runs, signal });
   const peak = Math.max(...products.map(({ gflops }) => gflops)) * 1e9;
+  const shares = await weightShares(flags.model);
   const results: BenchResult[] = [...products];
   const profiles: NamedProfile[] = [];
   for (const tokens of flags.lengths) {
@@ -26,7 +28,7 @@ export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
     };
     say(`prefill, ${tokens} tokens: ${runs} runs`);
     const seconds = median(await runSeconds(device, run, { runs, signal }));
-    const operations = 2 * language.parameters.active * tokens;
+    const operations = promptOperations(language.parameters.active, shares, tokens);
     results.push({
       name: "prefill",
       ...place(device),

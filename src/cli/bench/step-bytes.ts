@@ -19,6 +19,8 @@ export interface WeightShares {
   readonly lookup: number;
   /** k/E; 1 without experts. */
   readonly chosen: number;
+  /** Parameters of the head (V · C), which a prompt needs for its last token only. */
+  readonly headParameters: number;
 }
 
 const isExpert = (name: string) => /\.experts\./.test(name);
@@ -53,6 +55,7 @@ export function sharesOf(
     experts: sum(isExpert) / total,
     lookup: hasHead ? sum(isEmbedding) / total : 0,
     chosen: Math.min(1, (number("num_experts_per_tok") ?? experts) / experts),
+    headParameters: (number("vocab_size") ?? 0) * (number("hidden_size") ?? 0),
   };
 }
 
@@ -67,7 +70,7 @@ export interface StepSize {
 /** Bytes of one decode step. */
 export function decodeStepBytes(
   model: Pick<LanguageModel, "weightBytes"> & { readonly state: StateSpec },
-  shares: WeightShares,
+  shares: Omit<WeightShares, "headParameters">,
   { batch, length, cacheBits }: StepSize,
 ): number {
   const { softmaxLayers, kvHeads, headDim, lightningLayers, lightningHeads, lightningHeadDim } = model.state;
@@ -76,4 +79,13 @@ export function decodeStepBytes(
   const cache = (batch * length * softmaxLayers * 2 * kvHeads * headDim * cacheBits) / 8;
   const states = 2 * batch * lightningLayers * lightningHeads * lightningHeadDim ** 2 * 4;
   return weights + cache + states;
+}
+
+/** Operations of a prompt's products: two for each active parameter and token; the head's for the last token only. */
+export function promptOperations(
+  active: number,
+  { headParameters }: Pick<WeightShares, "headParameters">,
+  tokens: number,
+): number {
+  return 2 * ((active - headParameters) * tokens + headParameters);
 }
