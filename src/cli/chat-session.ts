@@ -1,7 +1,8 @@
 /** A conversation in the terminal: its history, its settings, and the commands that change them. */
 import { writeFile } from "node:fs/promises";
 import type { ChatOptions, ChatPart } from "../generate/index.js";
-import { assistantContent, type ChatSource } from "../serve/chat-source.js";
+import { assistantContent } from "../generate/thinking.js";
+import type { ChatSource } from "../serve/chat-source.js";
 import { given } from "../serve/given.js";
 import type { ChatMessage } from "../text/index.js";
 

@@ -1,10 +1,10 @@
 /** What `serve` and `start` share: options, the folders of the page, and running until an interrupt. */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { RunningServer, StaticFolder } from "../serve/index.js";
 import type { Interrupts } from "./interrupt.js";
-import { packageRoot, wholeNumber } from "./model-options.js";
+import { defaultModel, packageRoot, wholeNumber } from "./model-options.js";
 import { InterruptedError, say } from "./output.js";
 
 export interface ServingFlags {
@@ -40,12 +40,20 @@ function originText(text: string): string {
   throw new InvalidArgumentError("expected * or an origin such as https://example.org.");
 }
 
-/** The page's build and the model files that it loads. */
-export function pageFolders(): readonly StaticFolder[] {
+/** The page's build and the model files that it loads: the shipped ones, and the folder that is being served. */
+export function pageFolders(modelDir: string): readonly StaticFolder[] {
   return [
+    { at: servedModelPath, folder: resolve(modelDir) },
     { at: "/models/", folder: join(packageRoot, "models") },
     { at: "/", folder: join(packageRoot, "dist", "web") },
   ];
+}
+
+const servedModelPath = "/models/served/";
+
+/** Where the page finds the model that is being served. */
+export function pageUrl(serverUrl: string, modelDir: string): string {
+  return resolve(modelDir) === resolve(defaultModel) ? `${serverUrl}/` : `${serverUrl}/?model=${servedModelPath}`;
 }
 
 /** Whether the page was built. */

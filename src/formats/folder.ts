@@ -5,6 +5,7 @@
 import type { ByteSource } from "./byte-source.js";
 import { CheckpointError } from "./checkpoint-error.js";
 import { parseJson } from "./json.js";
+import { inBlocks } from "./read-in-blocks.js";
 import { addressName, bodyOf, requester, statusError, type UrlOptions, urlSource } from "./url-source.js";
 
 export interface Folder {
@@ -47,7 +48,8 @@ export function urlFolder(baseUrl: string | URL, options: UrlOptions = {}): Fold
   };
   return {
     name: addressName(base),
-    open: async (file) => urlSource(urlOf(file), options),
+    // A checkpoint has hundreds of tensors: as a request each, they would wait for the server every time.
+    open: async (file) => inBlocks(await urlSource(urlOf(file), options)),
     async has(file) {
       const request = requestOf(file);
       let response = await request({ method: "HEAD", ...signal });

@@ -20,5 +20,5 @@ export {
   type TokenEvent,
   type TokenRequest,
 } from "./request.js";
-export type { ThinkingMarkers } from "./thinking.js";
+export { assistantContent, type ThinkingMarkers } from "./thinking.js";
 export { yieldToEvents } from "./yield.js";

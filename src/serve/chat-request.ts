@@ -9,9 +9,10 @@
  */
 import { z } from "zod";
 import type { ChatOptions } from "../generate/chat.js";
+import { assistantContent } from "../generate/thinking.js";
 import type { ChatMessage } from "../text/index.js";
 import { ApiError } from "./api-error.js";
-import { assistantContent, type ChatSource } from "./chat-source.js";
+import type { ChatSource } from "./chat-source.js";
 import { given } from "./given.js";
 
 /** A request that passed its checks. */

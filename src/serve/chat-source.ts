@@ -27,18 +27,3 @@ export function modelSource(model: Model): ChatSource {
     chat: (messages, options) => chat(model, messages, options),
   };
 }
-
-/**
- * The content of an earlier assistant turn as the model wrote it, its thought included: templates such as fulgur-mini's
- * then render the very tokens of that turn, so that a kept sequence can be continued.
- */
-export function assistantContent(
-  thinking: ChatSource["thinking"],
-  turn: { readonly reasoning: string; readonly answer: string },
-): string {
-  if (!thinking || turn.reasoning === "") return turn.answer;
-  const { open, close, trimNewlines } = thinking;
-  return trimNewlines
-    ? `${open}\n${turn.reasoning}\n${close}\n\n${turn.answer}`
-    : `${open}${turn.reasoning}${close}${turn.answer}`;
-}

@@ -1,9 +1,8 @@
 /** The engine's worker: opens a device, loads a model, chats. Everything that takes long happens here, not in the page. */
 import "./dispose-symbols.js";
-import { chat, type Device, loadModel, type Model, NoDeviceError, open } from "fulgur";
+import { assistantContent, chat, type Device, loadModel, type Model, NoDeviceError, open } from "fulgur";
 import { urlFolder } from "fulgur/formats";
 import type { FromWorker, LoadRequest, Message, ModelInfo, ToWorker } from "./protocol.js";
-import { readInBlocks } from "./read-in-blocks.js";
 
 // The worker's own scope; the DOM library types `self` as a window.
 const scope = globalThis as unknown as {
@@ -33,7 +32,7 @@ async function load(request: LoadRequest): Promise<void> {
       say({ type: "failed", message: lostMessage });
     });
     say({ type: "progress", stage: "files", done: 0, total: 0 });
-    model = await loadModel(readInBlocks(urlFolder(request.modelUrl)), {
+    model = await loadModel(urlFolder(request.modelUrl), {
       device,
       // A page holds one conversation at a time.
       slots: 1,
@@ -96,11 +95,8 @@ async function answer({ id, messages, settings }: Extract<ToWorker, { type: "cha
   });
 }
 
-/** A message as the model wrote it, its thought included: so the engine finds the conversation in its cache. */
 function contentOf({ thinking }: Model, { role, text, reasoning = "" }: Message): string {
-  if (role === "user" || !thinking || reasoning === "") return text;
-  const { open, close, trimNewlines } = thinking;
-  return trimNewlines ? `${open}\n${reasoning}\n${close}\n\n${text}` : `${open}${reasoning}${close}${text}`;
+  return role === "user" ? text : assistantContent(thinking, { reasoning, answer: text });
 }
 
 async function generate({ id, prompt, maxTokens }: Extract<ToWorker, { type: "generate" }>): Promise<void> {

@@ -32,7 +32,7 @@ async function serve(flags: Flags): Promise<void> {
     modelName: flags.modelName,
     maxWaiting: flags.maxWaiting,
     corsOrigin: flags.cors,
-    folders: pageFolders(),
+    folders: pageFolders(flags.model),
     onFailure: reportFailure,
   });
   say(`Serving ${flags.modelName ?? model.name} on ${device.label}; Ctrl-C stops.`);

@@ -9,6 +9,7 @@ import {
   addServingOptions,
   hasPage,
   pageFolders,
+  pageUrl,
   reportFailure,
   type ServingFlags,
   serveUntilInterrupted,
@@ -47,11 +48,11 @@ async function start(flags: Flags): Promise<void> {
     modelName,
     maxWaiting: flags.maxWaiting,
     corsOrigin: flags.cors,
-    folders: pageFolders(),
+    folders: pageFolders(flags.model),
     onFailure: reportFailure,
   });
   say(`${modelName ?? model.name} on ${device.label}\n`);
-  if (hasPage()) print(`  Page       ${server.url}/`);
+  if (hasPage()) print(`  Page       ${pageUrl(server.url, flags.model)}`);
   print(`  Interface  ${server.url}/v1\n`);
   if (flags.sample && model.template) await answerSample(source, interrupts.signal);
   if (!interrupts.signal.aborted) {

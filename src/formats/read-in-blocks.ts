@@ -1,29 +1,17 @@
 /**
- * Reads a model's files in large pieces.
+ * Reads a file in large pieces.
  *
  * A loader asks for one tensor after the other, and a model has hundreds: each as a request of its own would wait for the
  * server every time. Blocks are kept while they are likely to be asked for again.
  */
-import type { ByteSource, Folder } from "fulgur/formats";
+import type { ByteSource } from "./byte-source.js";
 
 /** Large enough that the line, not the server's answer time, decides; small enough that the progress bar moves. */
 const BLOCK_BYTES = 2 * 2 ** 20;
 /** 32 MiB of blocks a file. */
 const KEPT_BLOCKS = 16;
 
-/** The same folder, its files read in blocks. */
-export function readInBlocks(folder: Folder): Folder {
-  return {
-    name: folder.name,
-    open: async (file) => inBlocks(await folder.open(file)),
-    has: (file) => folder.has(file),
-    readText: (file) => folder.readText(file),
-    readJson: (file) => folder.readJson(file),
-    close: () => folder.close(),
-  };
-}
-
-/** `blockBytes` and `keptBlocks` are for tests. */
+/** The same source, short reads answered from blocks. `blockBytes` and `keptBlocks` are for tests. */
 export function inBlocks(source: ByteSource, blockBytes = BLOCK_BYTES, keptBlocks = KEPT_BLOCKS): ByteSource {
   const { name, size } = source;
   /** By number, the least recently used first. */
