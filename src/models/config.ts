@@ -114,3 +114,8 @@ export function ropeConfig(json: RopeJson, defaultTheta: number, maxPositions: n
   })();
   return { theta, scaling, partialFactor };
 }
+
+/** What the attention kernels ask of a head's size: they read four channels at a time and keep a head in registers. */
+export function headDimProblems(headDim: number): string[] {
+  return headDim % 4 === 0 && headDim <= 256 ? [] : [`head_dim ${headDim}: expected a multiple of 4, at most 256`];
+}

@@ -13,7 +13,7 @@ import type { Device } from "../device/index.js";
 import { type AttentionWeights, attentionBlock, gatedMlp, type MlpWeights, plainResidual } from "../nn/index.js";
 import { embedding, gatherLastTokens, matmul, moe, rmsNorm, ropeTable, type WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
-import { ConfigError, count, positive, type RopeConfig, ropeConfig, ropeSchema } from "./config.js";
+import { ConfigError, count, headDimProblems, positive, type RopeConfig, ropeConfig, ropeSchema } from "./config.js";
 import type { ForwardOptions, LanguageModel } from "./language-model.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
 import { type MatrixSpec, matrix, stacked, stackedVector, vector, vocabularyMatrix } from "./weights.js";
@@ -64,7 +64,7 @@ export function decoderConfig(
   const problems: string[] = [];
   if (heads % kvHeads !== 0)
     problems.push(`num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
-  if (headDim % 2 !== 0) problems.push(`head_dim ${headDim} is odd: rotary embedding pairs channels`);
+  problems.push(...headDimProblems(headDim));
   if (problems.length > 0) throw new ConfigError(source, problems);
   return {
     layers: c.num_hidden_layers,
@@ -176,23 +176,34 @@ export function buildDecoder(
     ...(c.rope.scaling ? { scaling: c.rope.scaling } : {}),
   });
 
-  const forward: LanguageModel["forward"] = (step, pool, { logits = "last", onHidden }: ForwardOptions = {}) => {
+  const forward: LanguageModel["forward"] = (
+    step,
+    pool,
+    { logits = "last", onHidden, onExperts }: ForwardOptions = {},
+  ) => {
     let x = embedding(step, w.embedding);
     onHidden?.("hidden.0", x);
     for (const [l, layer] of w.layers.entries()) {
       const cache = pool.caches[l];
       if (!cache) throw new Error(`internal: the pool has no cache for layer ${l}`);
-      const next = device.scope(() => {
+      const { next, input } = device.scope(() => {
         const n = rmsNorm(x, layer.inputNorm, { eps });
         const options = { heads, headDim, rope, eps, window: c.window[l] };
         const u = attentionBlock(n, layer.attention, options, cache, plainResidual(x), step);
         const m = rmsNorm(u, layer.postNorm, { eps });
-        if (layer.moe && experts) return moe(m, layer.moe, { ...experts, residual: plainResidual(u) });
-        if (layer.mlp) return gatedMlp(m, layer.mlp, plainResidual(u));
+        if (layer.moe && experts) {
+          const next = moe(m, layer.moe, { ...experts, residual: plainResidual(u) });
+          return { next, input: onExperts ? m : undefined };
+        }
+        if (layer.mlp) return { next: gatedMlp(m, layer.mlp, plainResidual(u)) };
         throw new Error(`internal: layer ${l} has neither MLP nor experts`);
       });
       x.dispose();
       x = next;
+      if (input && layer.moe && experts) {
+        onExperts?.(l, { input, weights: layer.moe, ...experts });
+        input.dispose();
+      }
       onHidden?.(`hidden.${l + 1}`, x);
     }
     // No scope here: what onHidden keeps must outlive the pass.

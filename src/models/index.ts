@@ -1,5 +1,5 @@
 export { ConfigError } from "./config.js";
-export type { ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
+export type { ExpertsPass, ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
 export { familyOf, type LoadModelOptions, loadLanguageModel } from "./load.js";
 export { type LoadProgress, loadWeights, SCALE_SUFFIX, WeightsError } from "./load-weights.js";
 export { type QuantizeOptions, quantizedTensors } from "./quantize.js";

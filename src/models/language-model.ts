@@ -1,9 +1,20 @@
 /** What a model family gives, and what a loaded model can do. */
 import type { SequencePool, StateSpec } from "../cache/index.js";
 import type { Device } from "../device/index.js";
-import type { Step } from "../ops/index.js";
+import type { Step, WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
 import type { Loaded } from "./weights.js";
+
+/** One layer's mixture of experts at work. */
+export interface ExpertsPass {
+  /** [T, C]: what router and experts get. */
+  readonly input: Tensor;
+  /** As `moe` takes them. */
+  readonly weights: { readonly router: WeightMatrix; readonly gateUp: WeightMatrix; readonly down: WeightMatrix };
+  readonly experts: number;
+  readonly topK: number;
+  readonly normalise: boolean;
+}
 
 export interface ForwardOptions {
   /** `last`: logits of each row's last token, [R, V]; `all`: of every token, [T, V]. Default `last`. */
@@ -13,6 +24,8 @@ export interface ForwardOptions {
    * "hidden.norm" (after the final norm). They are freed afterwards: keep a `reshape` of what is to be read.
    */
   readonly onHidden?: (name: string, hidden: Tensor) => void;
+  /** Shown what each layer's experts work on (layers from 0), as quantisation with calibration needs it; the same rule. */
+  readonly onExperts?: (layer: number, pass: ExpertsPass) => void;
 }
 
 /** A model on a device. It holds weights only; sequences live in a pool made from `state`. */

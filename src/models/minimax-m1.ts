@@ -17,7 +17,7 @@ import type { Device } from "../device/index.js";
 import { attentionBlock, gatedMlp, lightningBlock, lightningSlopes, type Residual, slopeFactor } from "../nn/index.js";
 import { embedding, gatherLastTokens, matmul, moe, type RopeTable, rmsNorm, ropeTable } from "../ops/index.js";
 import { type Tensor, upload } from "../tensor/index.js";
-import { ConfigError, count, parseWith, positive, ropeConfig, ropeSchema } from "./config.js";
+import { ConfigError, count, headDimProblems, parseWith, positive, ropeConfig, ropeSchema } from "./config.js";
 import type { ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
 import { float32Matrix, type Loaded, matrix, stacked, vector, vocabularyMatrix } from "./weights.js";
@@ -125,6 +125,8 @@ function parseConfig(json: unknown, source: string): MiniMaxConfig {
   const partial = rope.partialFactor === undefined ? undefined : Math.floor(headDim * rope.partialFactor);
   const rotaryDim = c.rotary_dim ?? partial ?? headDim;
   if (rotaryDim % 2 !== 0 || rotaryDim > headDim) problems.push(`rotary_dim ${rotaryDim} with head_dim ${headDim}`);
+
+  problems.push(...headDimProblems(headDim));
 
   if (problems.length > 0 || layerKinds === undefined || experts === undefined) throw new ConfigError(source, problems);
 
@@ -269,12 +271,16 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     maxPositions: c.maxPositions,
   };
 
-  const forward: LanguageModel["forward"] = (step, pool, { logits = "last", onHidden }: ForwardOptions = {}) => {
+  const forward: LanguageModel["forward"] = (
+    step,
+    pool,
+    { logits = "last", onHidden, onExperts }: ForwardOptions = {},
+  ) => {
     let x = embedding(step, w.embedding);
     onHidden?.("hidden.0", x);
     for (const [l, layer] of w.layers.entries()) {
       const { index, decay } = plan[l] as (typeof plan)[number]; // one entry a layer
-      const next = device.scope(() => {
+      const { next, input } = device.scope(() => {
         const n = rmsNorm(x, layer.inputNorm, { eps });
         const branch = c.postnorm ? n : x;
         let u: Tensor;
@@ -291,13 +297,19 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
         const m = rmsNorm(u, layer.postNorm, { eps });
         const residual: Residual = { tensor: c.postnorm ? m : u, ...c.mix.mlp };
         const options = { experts: c.experts, topK: c.expertsPerToken, normalise: true, residual };
-        if (!layer.shared) return moe(m, layer.moe, options);
-        const output = gatedMlp(m, layer.shared);
-        const coefficient = matmul(m, layer.shared.coefficient);
-        return moe(m, layer.moe, { ...options, shared: { output, coefficient } });
+        const shared = layer.shared && {
+          output: gatedMlp(m, layer.shared),
+          coefficient: matmul(m, layer.shared.coefficient),
+        };
+        const next = moe(m, layer.moe, { ...options, ...(shared ? { shared } : {}) });
+        return { next, input: onExperts ? m : undefined };
       });
       x.dispose();
       x = next;
+      if (input) {
+        onExperts?.(l, { input, weights: layer.moe, experts: c.experts, topK: c.expertsPerToken, normalise: true });
+        input.dispose();
+      }
       onHidden?.(`hidden.${l + 1}`, x);
     }
     // No scope here: what onHidden keeps must outlive the pass.

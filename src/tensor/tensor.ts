@@ -83,7 +83,7 @@ export class Tensor implements BufferSlice, Disposable {
   write(data: TypedArray): void {
     if (data.length !== this.size) throw new ShapeError("write", "data", `${this.size} elements`, [data.length]);
     if (data.byteLength !== this.byteLength) throw new TypeError(`write: data does not hold ${this.dtype} elements`);
-    this.device.write(this, data);
+    writeWords(this, data);
   }
 
   /** Waits for the device and returns a copy; f16 and bf16 come as 16-bit patterns. */
@@ -143,14 +143,23 @@ export function upload(
     tensor.dispose();
     throw new ShapeError("upload", "data", `${sizeOf(shape)} elements for [${shape.join(", ")}]`, [typed.length]);
   }
-  const bytes = new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
-  if (bytes.byteLength % 4 === 0) device.write(tensor, bytes);
-  else {
-    const padded = new Uint8Array(Math.ceil(bytes.byteLength / 4) * 4);
-    padded.set(bytes);
-    device.write({ allocation: tensor.allocation, byteOffset: 0, byteLength: padded.byteLength }, padded);
-  }
+  writeWords(tensor, typed);
   return tensor;
+}
+
+/** Transfers move whole words: a tail of 16- or 8-bit elements takes the padding behind it along. */
+function writeWords(tensor: Tensor, data: TypedArray): void {
+  const { device, allocation, byteOffset } = tensor;
+  if (data.byteLength % 4 === 0) return device.write(tensor, data);
+  const byteLength = Math.ceil(data.byteLength / 4) * 4;
+  if (byteOffset + byteLength !== allocation.byteLength) {
+    throw new RangeError(
+      `write: a view of ${data.byteLength} bytes that is not the end of its tensor cannot be written`,
+    );
+  }
+  const padded = new Uint8Array(byteLength);
+  padded.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  device.write({ allocation, byteOffset, byteLength }, padded);
 }
 
 function fromNumbers(data: readonly number[], dtype: DType): TypedArray {

@@ -29,8 +29,8 @@ import { ReadbackStaging, UploadStaging } from "./transfers.js";
 export type { OptionalFeature, WebGpuFeatures, WebGpuLimits, WebGpuOptions } from "./adapter.js";
 export type { WebGpuKernel, WebGpuLaunch } from "./kernel.js";
 
-/** Launches of one submission: enough for a step of any model, and the device starts early on longer lists. */
-const maxLaunches = 2000;
+/** Launches of one submission: the device works on one while the next is being encoded. */
+const maxLaunches = 128;
 const uniformPageBytes = 512 * 1024;
 const defaultMaxPooledBytes = 512 * 2 ** 20;
 

@@ -16,7 +16,9 @@ import type { KvPages } from "./kv-pages.js";
 import { costOf, splitsOf, tilesOf } from "./schedule.js";
 
 /** 256 keys: with a few key/value heads this fills a big GPU from some thousand tokens on. */
-const PAGES_PER_SPLIT = 4;
+const MOST_PAGES_PER_SPLIT = 4;
+/** Workgroups that keep a big GPU busy; with fewer, each takes less. */
+const ENOUGH_WORKGROUPS = 256;
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -80,9 +82,14 @@ function prefill(
 function decode(device: WebGpuDevice, qkv: Tensor, pages: KvPages, plan: AttentionPlan, step: Step, out: Tensor): void {
   const { dtype: store, headDim, kvHeads, segments, pageTable } = pages;
   const results = step.tokenCount * plan.heads;
-  const splits = splitsOf(step, plan, PAGES_PER_SPLIT);
-  const partCount = splits * segments.length;
   const group = decodeGroup(headDim, plan.heads / kvHeads);
+  const splitsAt = (pagesPerSplit: number): number => splitsOf(step, plan, pagesPerSplit);
+  const workgroups = (pagesPerSplit: number): number =>
+    (plan.heads / group) * step.tokenCount * segments.length * splitsAt(pagesPerSplit);
+  let pagesPerSplit = MOST_PAGES_PER_SPLIT;
+  while (pagesPerSplit > 1 && workgroups(pagesPerSplit / 2) <= ENOUGH_WORKGROUPS) pagesPerSplit /= 2;
+  const splits = splitsAt(pagesPerSplit);
+  const partCount = splits * segments.length;
   const split = partCount > 1;
   const kernel = kept(`decode ${store} ${headDim} ${group} ${split}`, () =>
     decodeKernel({ store, headDim, group, split }),

@@ -1,8 +1,10 @@
 /**
- * The product for few tokens (decoding): every weight is read once, for all tokens.
+ * The product for few tokens (decoding): every weight is read once for TOKENS tokens.
  *
  * A unit (a subgroup, or a workgroup where there are none) computes ROWS neighbouring outputs of TOKENS tokens: its lanes
- * walk along K, each with 16 bytes of every row at a time, and their sums are added at the end. Bound by memory.
+ * walk along K, and their sums are added at the end. Long rows are walked by vectors, 16 bytes of codes a lane at a time,
+ * and bound by memory. Short ones are walked by quads, four columns a lane: vectors would leave lanes idle, and the loads
+ * of x apart.
  */
 import { describeVariant, type MatmulVariant, matmulHead } from "./matmul.wgsl.js";
 
@@ -11,6 +13,7 @@ export interface GemvVariant extends MatmulVariant {
   readonly tokens: 1 | 2 | 4 | 8;
   /** Outputs of a unit at a time. */
   readonly rows: 1 | 2 | 4;
+  readonly walk: "vectors" | "quads";
   readonly subgroups: boolean;
 }
 
@@ -19,7 +22,7 @@ export const gemvThreads = { subgroups: 128, plain: 64 } as const;
 
 /**
  * What a unit is, for kernels with WORKGROUP and SUMS: `Lanes` (main's parameter), `unitsOf` (units of a workgroup) and
- * `addLanes`, after which at least lane 0 of the unit has the totals.
+ * `addLanes`, after which every lane of the unit has the totals.
  */
 export const subgroupUnits = /* wgsl */ `
 struct Lanes {
@@ -42,7 +45,6 @@ struct Lanes {
 fn countOf(lanes: Lanes) -> u32 { return WORKGROUP; }
 fn unitOf(lanes: Lanes) -> u32 { return 0u; }
 var<workgroup> partial: array<f32, SUMS * WORKGROUP>;
-// Lane 0 has the totals.
 fn addLanes(sums: array<f32, SUMS>, lane: u32) -> array<f32, SUMS> {
   workgroupBarrier(); // the round before has been read
   for (var i = 0u; i < SUMS; i++) { partial[i * WORKGROUP + lane] = sums[i]; }
@@ -52,10 +54,9 @@ fn addLanes(sums: array<f32, SUMS>, lane: u32) -> array<f32, SUMS> {
       for (var i = 0u; i < SUMS; i++) { partial[i * WORKGROUP + lane] += partial[i * WORKGROUP + lane + half]; }
     }
   }
+  workgroupBarrier();
   var totals = array<f32, SUMS>();
-  if (lane == 0u) {
-    for (var i = 0u; i < SUMS; i++) { totals[i] = partial[i * WORKGROUP]; }
-  }
+  for (var i = 0u; i < SUMS; i++) { totals[i] = partial[i * WORKGROUP]; }
   return totals;
 }`;
 
@@ -65,6 +66,26 @@ export const gemvKernel = (v: GemvVariant): string => {
   const tokens = range(v.tokens);
   const sums = codeRows.flatMap((r) => tokens.map((t) => `${r}_${t}`));
   const matrix = (r: number): string => (r < v.rows ? "W" : "U");
+  const xOf = (t: number): string => `min(firstToken + ${t}u, p.tokens - 1u)`;
+  const byVectors = /* wgsl */ `
+    for (var vector = lane; vector < length; vector += laneCount) {
+${codeRows.map((r) => `      let codes${r} = vector${matrix(r)}(row${r}, vector);`).join("\n")}
+${sums.map((i) => `      var inVector${i} = 0.0;`).join("\n")}
+      for (var quad = 0u; quad < VECTOR_QUADS; quad++) {
+${codeRows.map((r) => `        let w${r} = decodeQuad(codes${r}, quad);`).join("\n")}
+${tokens.map((t) => `        let x${t} = quadX(${xOf(t)}, vector * VECTOR_QUADS + quad);`).join("\n")}
+${codeRows.flatMap((r) => tokens.map((t) => `        inVector${r}_${t} += dot(w${r}, x${t});`)).join("\n")}
+      }
+${codeRows.map((r) => `      let scale${r} = scale${matrix(r)}(row${r}, vector);`).join("\n")}
+${codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += scale${r} * inVector${r}_${t};`)).join("\n")}
+    }`;
+  const byQuads = /* wgsl */ `
+    for (var quad = lane; quad < length; quad += laneCount) {
+${codeRows.map((r) => `      let w${r} = load${matrix(r)}4(row${r}, quad);`).join("\n")}
+${tokens.map((t) => `      let x${t} = quadX(${xOf(t)}, quad);`).join("\n")}
+${codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += dot(w${r}, x${t});`)).join("\n")}
+    }`;
+  const walk = v.walk === "quads" ? byQuads : byVectors;
   return /* wgsl */ `
 ${v.subgroups ? "enable subgroups;" : ""}
 ${matmulHead(v)}
@@ -73,39 +94,34 @@ const TOKENS = ${v.tokens}u;
 const ROWS = ${v.rows}u;            // outputs of a unit
 const CODE_ROWS = ${codeRows.length}u;       // rows of codes that they need: with a gate the up rows come last
 const SUMS = CODE_ROWS * TOKENS;
+const RESULTS = ROWS * TOKENS;
 ${v.subgroups ? subgroupUnits : workgroupUnits}
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(WORKGROUP)   // x, y: outputs; z: blocks of tokens
 fn main(@builtin(workgroup_id) group: vec3u, lanes: Lanes) {
   let lane = lanes.lane;
+  let firstToken = group.z * TOKENS;
   let laneCount = countOf(lanes);
   let groupFirst = (group.y * p.gridWidth + group.x) * p.groupOutputs;
   let groupEnd = min(groupFirst + p.groupOutputs, p.pieceOutputs);
   for (var round = 0u; round < p.rounds; round++) {
     let output = groupFirst + (round * (WORKGROUP / laneCount) + unitOf(lanes)) * ROWS;
-    // A unit without work keeps the others company, with no vectors to walk.
-    let vectors = select(0u, p.rowVectors, output < groupEnd);
+    // A unit without work keeps the others company, with nothing to walk.
+    let length = select(0u, ${v.walk === "quads" ? "p.rowVectors * VECTOR_QUADS" : "p.rowVectors"}, output < groupEnd);
     // Outputs beyond the piece read its last row and are not stored.
 ${codeRows.map((r) => `    let row${r} = min(output + ${r % v.rows}u, p.pieceOutputs - 1u)${r < v.rows ? "" : " + p.upRow"};`).join("\n")}
 ${sums.map((i) => `    var sum${i} = 0.0;`).join("\n")}
-    for (var vector = lane; vector < vectors; vector += laneCount) {
-${codeRows.map((r) => `      let codes${r} = vector${matrix(r)}(row${r}, vector);`).join("\n")}
-${sums.map((i) => `      var inVector${i} = 0.0;`).join("\n")}
-      for (var quad = 0u; quad < VECTOR_QUADS; quad++) {
-${codeRows.map((r) => `        let w${r} = decodeQuad(codes${r}, quad);`).join("\n")}
-${tokens.map((t) => `        let x${t} = quadX(min(${t}u, p.tokens - 1u), vector * VECTOR_QUADS + quad);`).join("\n")}
-${codeRows.flatMap((r) => tokens.map((t) => `        inVector${r}_${t} += dot(w${r}, x${t});`)).join("\n")}
-      }
-${codeRows.map((r) => `      let scale${r} = scale${matrix(r)}(row${r}, vector);`).join("\n")}
-${codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += scale${r} * inVector${r}_${t};`)).join("\n")}
-    }
+${walk}
     let totals = addLanes(array<f32, SUMS>(${sums.map((i) => `sum${i}`).join(", ")}), lane);
-    if (lane == 0u && output < groupEnd) {
-      for (var r = 0u; r < ROWS; r++) {
-        for (var t = 0u; t < TOKENS; t++) {
-          put(totals[r * TOKENS + t], totals[(CODE_ROWS - ROWS + r) * TOKENS + t], t, output + r);
-        }
-      }
+    // A lane for each result: one after the other would wait for memory as often.
+    for (var first = 0u; first < RESULTS; first += laneCount) {
+      let result = first + lane;
+      var z = 0.0;
+      var up = 0.0;
+${range(v.rows * v.tokens)
+  .map((i) => `      if (result == ${i}u) { z = totals[${i}]; up = totals[SUMS - RESULTS + ${i}u]; }`)
+  .join("\n")}
+      if (result < RESULTS && output < groupEnd) { put(z, up, firstToken + result % TOKENS, output + result / TOKENS); }
     }
   }
 }`;
@@ -116,5 +132,5 @@ function range(count: number): number[] {
 }
 
 export function gemvLabel(v: GemvVariant): string {
-  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows}${v.subgroups ? " subgroups" : ""}`;
+  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows} by ${v.walk}${v.subgroups ? " subgroups" : ""}`;
 }

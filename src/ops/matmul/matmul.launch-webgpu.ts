@@ -12,7 +12,7 @@ import {
 import { type GemvVariant, gemvKernel, gemvLabel, gemvThreads } from "./gemv.wgsl.js";
 import { type MatmulVariant, matmulParams, type XLoad } from "./matmul.wgsl.js";
 import type { MatmulPlan } from "./plan.js";
-import type { WeightKind } from "./weight-matrix.js";
+import type { WeightKind, WeightMatrix } from "./weight-matrix.js";
 import { weightParamValues } from "./weights/load.wgsl.js";
 import {
   codesOf,
@@ -27,11 +27,23 @@ import {
 
 /** Up to this many tokens the weights are walked once for all of them, row by row. */
 export const GEMV_TOKENS = 8;
+/** Up to this many, blocks of GEMV_TOKENS walk them once each, where tiles would leave most of a GPU idle. */
+const GEMV_BLOCKS_TOKENS = 64;
+/** Tiles that keep a big GPU busy (132 multiprocessors in an H100); a CPU is busy with one. */
+const enoughTiles = (device: WebGpuDevice): number => (device.isSoftware ? 1 : 128);
+/** Subgroups that do: four for each multiprocessor, and then some. */
+const ENOUGH_SUBGROUPS = 1024;
+/** Rows of at most this many 16-byte vectors are short: one for each lane of a common subgroup. */
+const SHORT_ROW_VECTORS = 32;
 /** From this many tokens, inputs and weight rows on, a tile of the matrix units is worth filling. */
 const MATRIX_MINIMUM = 64;
 
-/** Records the launches of `plan`: one, or one for each piece of weights that exceed a binding. */
-export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan): void {
+/**
+ * Records the launches of `plan`: one, or one for each piece of weights that exceed a binding.
+ *
+ * @param busyTiles where there are fewer tiles, some tokens more than GEMV_TOKENS are no reason for them.
+ */
+export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyTiles = enoughTiles(device)): void {
   const { x, w, T, K, N, gate } = plan;
   const unit = rowUnit(w, device.limits);
   // The up rows of a piece may begin up to unit − 1 rows after the place where their binding can begin.
@@ -43,7 +55,7 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan): void
       `matmul: the scales of ${w.kind} [${w.rows}, ${w.columns}] exceed a binding of ${device.limits.maxBindingBytes} bytes; store gate and up weights apart`,
     );
   }
-  const { kernel, grid, gemv } = chooseKernel(device, plan);
+  const { kernel, grid, gemv } = chooseKernel(device, plan, busyTiles);
   for (const piece of pieces) {
     const upBegin = Math.floor((N + piece.begin) / unit) * unit;
     const scaleRows = bindsAllScales ? allRows : piece;
@@ -58,7 +70,8 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan): void
       plan.out,
     ];
     const size = piece.end - piece.begin;
-    const folded = foldGrid(grid(size), device.limits.maxWorkgroupsPerDimension, gemv !== undefined);
+    const [width, height, depth] = grid(size);
+    const folded = foldGrid([width, height], device.limits.maxWorkgroupsPerDimension, gemv !== undefined);
     device.run(kernel, {
       buffers: buffers.filter((buffer) => buffer !== undefined),
       params: matmulParams.write({
@@ -77,7 +90,7 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan): void
         rounds: gemv?.rounds ?? 0,
         gridWidth: folded[0],
       }),
-      grid: folded,
+      grid: [...folded, depth],
       cost: cost(plan, piece),
     });
   }
@@ -86,11 +99,11 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan): void
 interface Choice {
   readonly kernel: WebGpuKernel;
   /** Workgroups for a number of outputs. */
-  readonly grid: (outputs: number) => readonly [number, number];
+  readonly grid: (outputs: number) => readonly [number, number, number];
   readonly gemv?: { readonly groupOutputs: number; readonly rounds: number };
 }
 
-function chooseKernel(device: WebGpuDevice, plan: MatmulPlan): Choice {
+function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number): Choice {
   const { w, T, K, N, gate } = plan;
   const variant: MatmulVariant = {
     kind: w.kind,
@@ -103,12 +116,12 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan): Choice {
       residual: plan.residual !== undefined,
     },
   };
-  if (T <= GEMV_TOKENS) {
-    const v: GemvVariant = { ...variant, ...gemvShape(w.kind, T, gate), subgroups: device.features.subgroups };
+  if (T <= GEMV_TOKENS || (T <= GEMV_BLOCKS_TOKENS && Math.ceil(T / 32) * Math.ceil(N / 32) < busyTiles)) {
+    const v: GemvVariant = { ...variant, ...gemvShape(w, T, N, gate), subgroups: device.features.subgroups };
     const gemv = gemvGroup(v, device.features.subgroupSize);
     return {
       kernel: kept(gemvLabel(v), () => gemvKernel(v)),
-      grid: (outputs) => [Math.ceil(outputs / gemv.groupOutputs), 1],
+      grid: (outputs) => [Math.ceil(outputs / gemv.groupOutputs), 1, Math.ceil(T / v.tokens)],
       gemv,
     };
   }
@@ -117,13 +130,13 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan): Choice {
     const tileOutputs = gate ? matrixTile / 2 : matrixTile;
     return {
       kernel: kept(`${matrixGemmLabel(v)} of ${v.subgroupSize}`, () => matrixGemmKernel(v)),
-      grid: (outputs) => [Math.ceil(outputs / tileOutputs), Math.ceil(T / matrixTile)],
+      grid: (outputs) => [Math.ceil(outputs / tileOutputs), Math.ceil(T / matrixTile), 1],
     };
   }
   const v: GemmVariant = { ...variant, tile: gemmTile(T, N) };
   return {
     kernel: kept(gemmLabel(v), () => gemmKernel(v)),
-    grid: (outputs) => [Math.ceil(outputs / v.tile), Math.ceil(T / v.tile)],
+    grid: (outputs) => [Math.ceil(outputs / v.tile), Math.ceil(T / v.tile), 1],
   };
 }
 
@@ -133,12 +146,25 @@ export function xLoadOf(K: number): XLoad {
   return K % 4 === 0 ? "quads" : "scalars";
 }
 
-/** More rows of codes share a load of x, which the narrow kinds need most; measured on an H100. */
-function gemvShape(kind: WeightKind, T: number, gate: boolean): Pick<GemvVariant, "tokens" | "rows"> {
+type GemvShape = Pick<GemvVariant, "tokens" | "rows" | "walk">;
+
+function gemvShape(w: WeightMatrix, T: number, N: number, gate: boolean): GemvShape {
   const tokens = T === 1 ? 1 : T === 2 ? 2 : T <= 4 ? 4 : 8;
+  let rows = mostRows(w.kind, tokens, gate);
+  while (rows > 1 && (N / rows) * Math.ceil(T / tokens) < ENOUGH_SUBGROUPS) rows = rows === 4 ? 2 : 1;
+  return { tokens, rows, walk: walkOf(w) };
+}
+
+/** More rows of codes share a load of x, which the narrow kinds need most; measured on an H100. */
+function mostRows(kind: WeightKind, tokens: number, gate: boolean): GemvShape["rows"] {
   const isWide = kind === "f32" || (tokens === 1 && kind !== "int8" && kind !== "int4");
-  if (gate) return { tokens, rows: isWide ? 1 : 2 };
-  return { tokens, rows: isWide ? 2 : 4 };
+  if (gate) return isWide ? 1 : 2;
+  return isWide ? 2 : 4;
+}
+
+/** How one-row products walk along K. */
+export function walkOf(w: WeightMatrix): GemvShape["walk"] {
+  return w.kind !== "f32" && weightParamValues(w).rowVectors <= SHORT_ROW_VECTORS ? "quads" : "vectors";
 }
 
 /** Outputs of a workgroup: one round where subgroups have their largest size. */
@@ -227,11 +253,15 @@ export function matmulVariants(): WebGpuKernel[] {
     for (const epilogue of [plain, gated, full, fullGated]) {
       for (const x of ["whole", "quads", "scalars"] as const) {
         for (const subgroups of [true, false]) {
-          for (const T of [1, 2, 4, 8]) {
+          for (const tokens of [1, 2, 4, 8] as const) {
             // Each shape with one of the loads is enough.
-            if (x !== "whole" && T !== 2) continue;
-            const v: GemvVariant = { kind, x, epilogue, subgroups, ...gemvShape(kind, T, epilogue.gate) };
-            add(gemvLabel(v), gemvKernel(v));
+            if (x !== "whole" && tokens !== 2) continue;
+            const most = mostRows(kind, tokens, epilogue.gate);
+            for (const rows of most === 1 ? ([1] as const) : ([1, most] as const)) {
+              const walk = kind !== "f32" && rows === 1 ? "quads" : "vectors";
+              const v: GemvVariant = { kind, x, epilogue, subgroups, tokens, rows, walk };
+              add(gemvLabel(v), gemvKernel(v));
+            }
           }
         }
         for (const tile of [32, 64] as const) {

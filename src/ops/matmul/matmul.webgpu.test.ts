@@ -64,6 +64,10 @@ describe("matmul on the WebGPU software adapter", () => {
   // Tiles use no subgroups anyway.
   test.each(cases.filter((c) => c.T <= 8 && c.K < 1000))("without subgroups: $name", (c) => check(plain, c));
 
+  test.each(kinds)("%s: blocks of tokens where tiles would be few", (kind) =>
+    check(software, { ...everything, name: "blocks", kind, T: 19, K: 68, N: 6 }, 1, 128),
+  );
+
   test("finite for large activations", async () => {
     const c = { name: "large", kind: "f32", T: 1, K: 2, N: 4 } as const;
     for (const activation of ["silu", "sigmoid", "gelu"] as const) await check(software, { ...c, activation }, 1e5);
@@ -125,7 +129,7 @@ const unadorned = {
   precision: "f32",
 } as const;
 
-async function check(device: WebGpuDevice, c: Case, scale = 1): Promise<void> {
+async function check(device: WebGpuDevice, c: Case, scale = 1, busyTiles?: number): Promise<void> {
   const { T, K, N, kind, group = 32, gate = false, activation = "none" } = c;
   const random = generator(c.name);
   const draw = (size: number, factor = 1): Float32Array => Float32Array.from({ length: size }, () => factor * random());
@@ -142,7 +146,7 @@ async function check(device: WebGpuDevice, c: Case, scale = 1): Promise<void> {
   const got = await device.scope(async () => {
     const out = empty(device, [T, N]);
     const w = weightFromFloat32(device, values, rows, K, kind, group);
-    launchMatmulWebGpu(device, {
+    const plan = {
       x: upload(device, x, [T, K]),
       ...unadorned,
       w,
@@ -155,7 +159,8 @@ async function check(device: WebGpuDevice, c: Case, scale = 1): Promise<void> {
       gate,
       multiply: multiply && upload(device, multiply, [T, N]),
       residual: residual && { tensor: upload(device, residual, [T, N]), alpha: 0.75, beta: -1.5 },
-    });
+    };
+    launchMatmulWebGpu(device, plan, busyTiles);
     return out.readFloat32();
   });
   expect(device.memory.live).toBe(liveBefore);

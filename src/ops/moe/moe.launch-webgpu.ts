@@ -6,7 +6,7 @@
  */
 import { type BufferSlice, DeviceError, type WebGpuDevice, type WebGpuKernel } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
-import { GEMV_TOKENS, gemvGroup, kept, xLoadOf } from "../matmul/matmul.launch-webgpu.js";
+import { GEMV_TOKENS, gemvGroup, kept, walkOf, xLoadOf } from "../matmul/matmul.launch-webgpu.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightParamValues } from "../matmul/weights/load.wgsl.js";
 import {
@@ -46,8 +46,18 @@ import {
   mapParams,
 } from "./tiles.wgsl.js";
 
+/**
+ * Small experts are read again for each pair, from the cache, rather than in tiles that leave most of a GPU idle: as long as
+ * the pairs read no more than this. A CPU is not idle.
+ */
+const ROWS_BYTES = 16 * 2 ** 20;
+const ROWS_TOKENS = 128;
+
 export function launchMoeWebGpu(device: WebGpuDevice, plan: MoePlan): void {
-  if (plan.T <= GEMV_TOKENS) launchRows(device, plan);
+  const { T, topK, experts, gateUp, down } = plan;
+  const expertBytes = (gateUp.codes.byteLength + down.codes.byteLength) / experts;
+  const areSmall = T <= ROWS_TOKENS && T * topK * expertBytes <= ROWS_BYTES && !device.isSoftware;
+  if (T <= GEMV_TOKENS || areSmall) launchRows(device, plan);
   else launchTiles(device, plan);
 }
 
@@ -159,6 +169,7 @@ function runRows(device: WebGpuDevice, plan: MoePlan, launch: RowsLaunch): void 
     kind: w.kind,
     x: xLoadOf(w.columns),
     does,
+    walk: walkOf(w),
     subgroups: device.features.subgroups,
     ...(isSum ? { mix: mixOf(plan) } : {}),
   };
@@ -285,13 +296,15 @@ export function moeVariants(): WebGpuKernel[] {
     for (const x of ["whole", "quads", "scalars"] as const) {
       for (const subgroups of [true, false]) {
         for (const does of ["gate", "store"] as const) {
-          const v: ExpertRowsVariant = { kind, x, does, subgroups };
-          add(expertRowsLabel(v), expertRowsKernel(v));
+          for (const walk of ["vectors", "quads"] as const) {
+            const v: ExpertRowsVariant = { kind, x, does, walk, subgroups };
+            add(expertRowsLabel(v), expertRowsKernel(v));
+          }
         }
         for (const mix of mixVariants) {
           // Each mix with one of the loads is enough.
           if (x !== "whole" && mix.shared !== "mixed") continue;
-          const v: ExpertRowsVariant = { kind, x, does: "sum", mix, subgroups };
+          const v: ExpertRowsVariant = { kind, x, does: "sum", mix, walk: subgroups ? "quads" : "vectors", subgroups };
           add(expertRowsLabel(v), expertRowsKernel(v));
         }
       }

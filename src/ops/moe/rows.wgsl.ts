@@ -2,7 +2,7 @@
  * The expert layer for few tokens: one-row products of each (token, choice) pair with the chosen expert.
  *
  * As in the plain product (../matmul/gemv.wgsl.ts) a unit, a subgroup or a workgroup, computes ROWS neighbouring outputs,
- * its lanes walking along K; here of one *target*, which is a pair, or a token whose choices it adds up.
+ * its lanes walking along K by vectors or quads; here of one *target*, which is a pair, or a token whose choices it adds up.
  *
  *   gate    h[pair, i] = SiLU(W1 x) · (W3 x)
  *   store   y[pair, c] = W2 h                                where the experts come in several pieces
@@ -12,7 +12,7 @@
  */
 import { params } from "../../device/index.js";
 import { activationWgsl } from "../matmul/epilogue.wgsl.js";
-import { gemvThreads, subgroupUnits, workgroupUnits } from "../matmul/gemv.wgsl.js";
+import { type GemvVariant, gemvThreads, subgroupUnits, workgroupUnits } from "../matmul/gemv.wgsl.js";
 import { quadX, type XLoad } from "../matmul/matmul.wgsl.js";
 import type { WeightKind } from "../matmul/weight-matrix.js";
 import { hasScales, weightAccess, weightDecoding, weightParams } from "../matmul/weights/load.wgsl.js";
@@ -50,6 +50,7 @@ export interface ExpertRowsVariant {
   readonly does: ExpertRows;
   /** Of `sum`. */
   readonly mix?: MixVariant;
+  readonly walk: GemvVariant["walk"];
   readonly subgroups: boolean;
 }
 
@@ -70,6 +71,22 @@ export const expertRowsKernel = (v: ExpertRowsVariant): string => {
   const unitRows = expertUnitRows(v.does);
   // With a gate the up rows come last.
   const rows = Array.from({ length: v.does === "gate" ? 2 * unitRows : unitRows }, (_, r) => r);
+  const byVectors = /* wgsl */ `
+      for (var vector = lane; vector < length; vector += laneCount) {
+${rows.map((r) => `        let codes${r} = vectorW(row${r}, vector);`).join("\n")}
+${rows.map((r) => `        var inVector${r} = 0.0;`).join("\n")}
+        for (var quad = 0u; quad < VECTOR_QUADS; quad++) {
+          let x4 = quadX(xRow, vector * VECTOR_QUADS + quad);
+${rows.map((r) => `          inVector${r} += dot(decodeQuad(codes${r}, quad), x4);`).join("\n")}
+        }
+${rows.map((r) => `        product${r} += scaleW(row${r}, vector) * inVector${r};`).join("\n")}
+      }`;
+  const byQuads = /* wgsl */ `
+      for (var quad = lane; quad < length; quad += laneCount) {
+        let x4 = quadX(xRow, quad);
+${rows.map((r) => `        product${r} += dot(loadW4(row${r}, quad), x4);`).join("\n")}
+      }`;
+  const walk = v.walk === "quads" ? byQuads : byVectors;
   return /* wgsl */ `
 ${v.subgroups ? "enable subgroups;" : ""}
 ${expertParams.wgsl}
@@ -97,21 +114,13 @@ ${rows.map((r) => `    var sum${r} = 0.0;`).join("\n")}
       let pair = group.y * p.choices + choice;
       let expert = experts[pair];
       let xRow = pair / p.pairsPerX;
-      // A unit without work, or without the expert, keeps the others company, with no vectors to walk.
-      let vectors = select(0u, p.rowVectors, output < groupEnd && expert - p.firstExpert < p.pieceExperts);
+      // A unit without work, or without the expert, keeps the others company, with nothing to walk.
+      let length = select(0u, ${v.walk === "quads" ? "p.rowVectors * VECTOR_QUADS" : "p.rowVectors"}, output < groupEnd && expert - p.firstExpert < p.pieceExperts);
       let firstRow = expert * p.expertRows - p.firstRow;
       // Outputs beyond the last read its row and are not stored.
 ${rows.map((r) => `      let row${r} = firstRow + min(output + ${r % unitRows}u, p.outputs - 1u)${r < unitRows ? "" : " + p.outputs"};`).join("\n")}
 ${rows.map((r) => `      var product${r} = 0.0;`).join("\n")}
-      for (var vector = lane; vector < vectors; vector += laneCount) {
-${rows.map((r) => `        let codes${r} = vectorW(row${r}, vector);`).join("\n")}
-${rows.map((r) => `        var inVector${r} = 0.0;`).join("\n")}
-        for (var quad = 0u; quad < VECTOR_QUADS; quad++) {
-          let x4 = quadX(xRow, vector * VECTOR_QUADS + quad);
-${rows.map((r) => `          inVector${r} += dot(decodeQuad(codes${r}, quad), x4);`).join("\n")}
-        }
-${rows.map((r) => `        product${r} += scaleW(row${r}, vector) * inVector${r};`).join("\n")}
-      }
+${walk}
       let weight = weightOf(pair);
 ${rows.map((r) => `      sum${r} += weight * product${r};`).join("\n")}
     }
@@ -126,7 +135,7 @@ ${rows.map((r) => `      sum${r} += weight * product${r};`).join("\n")}
 };
 
 export function expertRowsLabel(v: ExpertRowsVariant): string {
-  return ["moe rows", v.does, v.kind, v.x, v.mix && describeMix(v.mix), v.subgroups && "subgroups"]
+  return ["moe rows", v.does, v.kind, v.x, v.mix && describeMix(v.mix), `by ${v.walk}`, v.subgroups && "subgroups"]
     .filter(Boolean)
     .join(" ");
 }

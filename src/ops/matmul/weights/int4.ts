@@ -2,12 +2,11 @@
  * Weights as four-bit codes with one scale for each group of columns: codes u8 [N, rowStride/2], scales f32
  * [N, ceil(rowStride/group)]; w = scale · (code − 8). The order of the nibbles is in weight-matrix.ts.
  *
- * Our choice: plain rounding. For each group the scale is either largest magnitude / 7, or (the value of largest
- * magnitude) / −8, which uses the code −8 that the first wastes; whichever has the lower squared error. The second makes
- * scales negative for groups whose largest value is positive.
+ * Our choice: codes are the nearest ones for a group's scale; the scale is the best of int4-scales.ts.
  */
 import { COLUMN_BLOCK } from "../weight-matrix.js";
 import type { WeightCodec } from "./codec.js";
+import { candidateScales, nearestCode } from "./int4-scales.js";
 
 const paddedColumns = (columns: number): number => Math.ceil(columns / COLUMN_BLOCK) * COLUMN_BLOCK;
 
@@ -19,18 +18,31 @@ export function nibbleAt(column: number): { byte: number; shift: number } {
   return { byte: (column - inBlock) / 2 + lane * 2 + (nibble >> 1), shift: (nibble & 1) * 4 };
 }
 
-const codeOf = (value: number, scale: number): number =>
-  scale === 0 ? 8 : Math.max(0, Math.min(15, Math.round(value / scale) + 8));
-
 function squaredError(values: Float32Array, scale: number): number {
-  return values.reduce((sum, value) => sum + (value - scale * (codeOf(value, scale) - 8)) ** 2, 0);
+  return values.reduce((sum, value) => sum + (value - scale * nearestCode(value, scale)) ** 2, 0);
 }
 
 function bestScale(values: Float32Array, roundScale: (scale: number) => number): number {
-  const extreme = values.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0);
-  const symmetric = roundScale(Math.abs(extreme) / 7);
-  const signed = roundScale(extreme / -8);
-  return squaredError(values, signed) < squaredError(values, symmetric) ? signed : symmetric;
+  let best = { scale: 0, error: Number.POSITIVE_INFINITY };
+  for (const scale of candidateScales(values, roundScale)) {
+    const error = squaredError(values, scale);
+    if (error < best.error) best = { scale, error };
+  }
+  return best.scale;
+}
+
+/** Codes −8 … 7 [rows, columns] in checkpoint form. */
+export function packInt4(codes: Int8Array, rows: number, columns: number): Uint8Array {
+  const stride = paddedColumns(columns);
+  const packed = new Uint8Array((rows * stride) / 2).fill(0x88);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const { byte, shift } = nibbleAt(column);
+      const at = (row * stride) / 2 + byte;
+      packed[at] = (packed[at]! & (0xf0 >> shift)) | ((codes[row * columns + column]! + 8) << shift);
+    }
+  }
+  return packed;
 }
 
 export const int4Codec: WeightCodec = {
@@ -42,24 +54,19 @@ export const int4Codec: WeightCodec = {
   zeroByte: 0x88,
 
   encode(values, rows, columns, group, roundScale = Math.fround) {
-    const stride = paddedColumns(columns);
-    const groups = Math.ceil(stride / group);
-    const codes = new Uint8Array((rows * stride) / 2).fill(0x88);
+    const groups = Math.ceil(paddedColumns(columns) / group);
+    const codes = new Int8Array(rows * columns);
     const scales = new Float32Array(rows * groups);
     for (let row = 0; row < rows; row++) {
       for (let first = 0; first < columns; first += group) {
-        const last = Math.min(columns, first + group);
-        const scale = bestScale(values.subarray(row * columns + first, row * columns + last), roundScale);
+        const at = row * columns + first;
+        const own = values.subarray(at, at + Math.min(columns - first, group));
+        const scale = bestScale(own, roundScale);
         scales[row * groups + first / group] = scale;
-        for (let column = first; column < last; column++) {
-          const { byte, shift } = nibbleAt(column);
-          const at = (row * stride) / 2 + byte;
-          const code = codeOf(values[row * columns + column]!, scale);
-          codes[at] = (codes[at]! & (0xf0 >> shift)) | (code << shift);
-        }
+        for (const [i, value] of own.entries()) codes[at + i] = nearestCode(value, scale);
       }
     }
-    return { codes, scales };
+    return { codes: packInt4(codes, rows, columns), scales };
   },
 
   decode({ codes, scales }, rows, columns, group) {

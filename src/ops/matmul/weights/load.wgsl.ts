@@ -88,7 +88,8 @@ fn decodeQuad(vector: vec4u, quad: u32) -> vec4f {
   let bit = (quad >> 1u) * 4u;
   let nibbles = vec4u(words.x, words.x >> 16u, words.y, words.y >> 16u) & vec4u(15u << bit);
   let unit = f32(1u << bit);
-  return (bitcast<vec4f>(nibbles | vec4u(0x4b000000u)) - (8388608.0 + 8.0 * unit)) * (1.0 / unit);
+  let perUnit = bitcast<f32>((127u - bit) << 23u);
+  return (bitcast<vec4f>(nibbles | vec4u(0x4b000000u)) - (8388608.0 + 8.0 * unit)) * perUnit;
 }`,
 };
 
