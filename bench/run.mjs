@@ -1,7 +1,11 @@
 /**
  * Runs a benchmark suite and keeps its result:
  *
- *   node bench/run.mjs [suite] [device] [options of `fulgur bench`]     writes bench/SUITE-DEVICE.json
+ *   node bench/run.mjs [suite] [device] [--as NAME] [options of `fulgur bench`]
+ *
+ * writes bench/SUITE-DEVICE.json, or bench/SUITE-DEVICE-NAME.json. `node bench/run.mjs all [device]` runs the suites of
+ * kernels, decode, prefill and load, each with its defaults. Options of Node itself
+ * (`node --experimental-wasm-relaxed-simd bench/run.mjs …`) are handed on.
  *
  * For figures that are worth keeping the machine must have nothing else to do.
  */
@@ -11,28 +15,35 @@ import { loadavg } from "node:os";
 import { join } from "node:path";
 import { checkNode, ensureBuild, ensureDependencies, root, say } from "../scripts/prepare.mjs";
 
-const [suite = "decode", device = "cpu", ...options] = process.argv.slice(2);
+const everywhere = ["gemm", "gemv", "attention", "lightning", "decode", "prefill", "load"];
+
+const [suite = "decode", device = "cpu", ...rest] = process.argv.slice(2);
+const at = rest.indexOf("--as");
+const [, as] = at < 0 ? [] : rest.splice(at, 2);
 checkNode();
 ensureDependencies();
 ensureBuild();
 const [load] = loadavg();
 if (load > 0.5) say(`The machine is busy (load ${load.toFixed(1)}): the figures will be too low.`);
+for (const one of suite === "all" ? everywhere : [suite]) run(one);
 
-const main = join(root, "dist", "cli", "main.js");
-const { status, stdout } = spawnSync(
-  process.execPath,
-  [main, "bench", suite, "--device", device, ...options, "--json"],
-  {
-    stdio: ["ignore", "pipe", "inherit"],
-    encoding: "utf8",
-  },
-);
-if (status !== 0) process.exit(status ?? 1);
+function run(name) {
+  const main = join(root, "dist", "cli", "main.js");
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    [...process.execArgv, main, "bench", name, "--device", device, ...rest, "--json"],
+    // Without a terminal there is no talk; a line of JSON may be long.
+    { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8", maxBuffer: 2 ** 28 },
+  );
+  if (status !== 0) process.exit(status ?? 1);
 
-const { results, ...head } = JSON.parse(stdout);
-// One line a result: such files are compared line by line.
-const lines = results.map((result) => `    ${JSON.stringify(result)}`);
-const keys = Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`);
-const file = join("bench", `${suite}-${device}.json`);
-writeFileSync(join(root, file), `{\n${keys.join(",\n")},\n  "results": [\n${lines.join(",\n")}\n  ]\n}\n`);
-say(`${file}: ${results.length} results`);
+  const { results, profiles, ...head } = JSON.parse(stdout);
+  // One line a result: such files are compared line by line.
+  const lines = (items) => items.map((item) => `    ${JSON.stringify(item)}`).join(",\n");
+  const keys = Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`);
+  const lists = [`  "results": [\n${lines(results)}\n  ]`];
+  if (profiles) lists.push(`  "profiles": [\n${lines(profiles)}\n  ]`);
+  const file = join("bench", `${[name, device, ...(as ? [as] : [])].join("-")}.json`);
+  writeFileSync(join(root, file), `{\n${[...keys, ...lists].join(",\n")}\n}\n`);
+  say(`${file}: ${results.length} results`);
+}

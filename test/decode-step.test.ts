@@ -78,12 +78,9 @@ describe.each(await devices())("a decode step on $label", (device) => {
       launches.push(list.launches);
       for (const sequence of sequences) sequence.close();
     }
-    if (device.kind === "webgpu") expect(new Set(launches).size, launches.join(" ")).toBe(1);
-    else {
-      // One and two float rows skip the packing that tiles need: a launch a product, whatever the batch.
-      expect(launches[2]).toBe(launches[3]);
-      expect(launches[3]).toBeLessThan(1.1 * (launches[0] as number));
-    }
+    // Kernels for few rows fuse a norm or skip a packing that larger ones do as a launch of their own; beyond that the
+    // number is the model's, not the batch's.
+    expect(Math.max(...launches), launches.join(" ")).toBeLessThanOrEqual(1.1 * Math.min(...launches));
   });
 
   test.runIf(device.kind === "cpu")("a step forks the threads once", async () => {

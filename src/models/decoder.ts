@@ -10,8 +10,15 @@
  */
 import { z } from "zod";
 import type { Device } from "../device/index.js";
-import { type AttentionWeights, attentionBlock, gatedMlp, type MlpWeights, plainResidual } from "../nn/index.js";
-import { embedding, gatherLastTokens, matmul, moe, rmsNorm, ropeTable, type WeightMatrix } from "../ops/index.js";
+import {
+  type AttentionWeights,
+  attentionBlock,
+  gatedMlp,
+  type MlpWeights,
+  plainBranch,
+  plainResidual,
+} from "../nn/index.js";
+import { embedding, gatherLastTokens, matmul, normedMoe, rmsNorm, ropeTable, type WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
 import { ConfigError, count, headDimProblems, positive, type RopeConfig, ropeConfig, ropeSchema } from "./config.js";
 import type { ForwardOptions, LanguageModel } from "./language-model.js";
@@ -187,15 +194,15 @@ export function buildDecoder(
       const cache = pool.caches[l];
       if (!cache) throw new Error(`internal: the pool has no cache for layer ${l}`);
       const { next, input } = device.scope(() => {
-        const n = rmsNorm(x, layer.inputNorm, { eps });
         const options = { heads, headDim, rope, eps, window: c.window[l] };
-        const u = attentionBlock(n, layer.attention, options, cache, plainResidual(x), step);
-        const m = rmsNorm(u, layer.postNorm, { eps });
+        const norm = { weight: layer.inputNorm, eps };
+        const u = attentionBlock(x, norm, layer.attention, options, cache, plainBranch, step);
+        const postNorm = { weight: layer.postNorm, eps };
         if (layer.moe && experts) {
-          const next = moe(m, layer.moe, { ...experts, residual: plainResidual(u) });
-          return { next, input: onExperts ? m : undefined };
+          const { normed, product } = normedMoe(u, postNorm, layer.moe, { ...experts, residual: plainResidual(u) });
+          return { next: product, input: onExperts ? normed : undefined };
         }
-        if (layer.mlp) return { next: gatedMlp(m, layer.mlp, plainResidual(u)) };
+        if (layer.mlp) return { next: gatedMlp(u, layer.mlp, plainResidual(u), postNorm) };
         throw new Error(`internal: layer ${l} has neither MLP nor experts`);
       });
       x.dispose();

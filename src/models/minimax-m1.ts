@@ -14,8 +14,25 @@
 import { z } from "zod";
 import type { StateSpec } from "../cache/index.js";
 import type { Device } from "../device/index.js";
-import { attentionBlock, gatedMlp, lightningBlock, lightningSlopes, type Residual, slopeFactor } from "../nn/index.js";
-import { embedding, gatherLastTokens, matmul, moe, type RopeTable, rmsNorm, ropeTable } from "../ops/index.js";
+import {
+  attentionBlock,
+  type Branch,
+  gatedMlp,
+  lightningBlock,
+  lightningSlopes,
+  type Residual,
+  slopeFactor,
+} from "../nn/index.js";
+import {
+  embedding,
+  gatherLastTokens,
+  matmul,
+  moe,
+  normedMoe,
+  type RopeTable,
+  rmsNorm,
+  ropeTable,
+} from "../ops/index.js";
 import { type Tensor, upload } from "../tensor/index.js";
 import { ConfigError, count, headDimProblems, parseWith, positive, ropeConfig, ropeSchema } from "./config.js";
 import type { ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
@@ -281,27 +298,29 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     for (const [l, layer] of w.layers.entries()) {
       const { index, decay } = plan[l] as (typeof plan)[number]; // one entry a layer
       const { next, input } = device.scope(() => {
-        const n = rmsNorm(x, layer.inputNorm, { eps });
-        const branch = c.postnorm ? n : x;
+        const norm = { weight: layer.inputNorm, eps };
+        const carries = c.postnorm ? "normed" : "input";
         let u: Tensor;
         if (layer.lightning && decay) {
-          const residual: Residual = { tensor: branch, ...c.mix.lightning };
-          u = lightningBlock(n, layer.lightning, pool.states[index] as Tensor, decay, residual, step);
+          const branch: Branch = { carries, ...c.mix.lightning };
+          u = lightningBlock(x, norm, layer.lightning, pool.states[index] as Tensor, decay, branch, step);
         } else if (layer.softmax) {
           const cache = pool.caches[index];
           if (!cache) throw new Error(`internal: the pool has no cache for layer ${l}`);
-          const residual: Residual = { tensor: branch, ...c.mix.softmax };
-          u = attentionBlock(n, layer.softmax, { heads, headDim, rope, eps }, cache, residual, step);
+          const branch: Branch = { carries, ...c.mix.softmax };
+          u = attentionBlock(x, norm, layer.softmax, { heads, headDim, rope, eps }, cache, branch, step);
         } else throw new Error(`internal: layer ${l} has no attention`);
 
+        const choice = { experts: c.experts, topK: c.expertsPerToken, normalise: true };
+        if (!layer.shared) {
+          const residual = { tensor: c.postnorm ? ("normed" as const) : u, ...c.mix.mlp };
+          const { normed, product } = normedMoe(u, { weight: layer.postNorm, eps }, layer.moe, { ...choice, residual });
+          return { next: product, input: onExperts ? normed : undefined };
+        }
         const m = rmsNorm(u, layer.postNorm, { eps });
         const residual: Residual = { tensor: c.postnorm ? m : u, ...c.mix.mlp };
-        const options = { experts: c.experts, topK: c.expertsPerToken, normalise: true, residual };
-        const shared = layer.shared && {
-          output: gatedMlp(m, layer.shared),
-          coefficient: matmul(m, layer.shared.coefficient),
-        };
-        const next = moe(m, layer.moe, { ...options, ...(shared ? { shared } : {}) });
+        const shared = { output: gatedMlp(m, layer.shared), coefficient: matmul(m, layer.shared.coefficient) };
+        const next = moe(m, layer.moe, { ...choice, residual, shared });
         return { next, input: onExperts ? m : undefined };
       });
       x.dispose();

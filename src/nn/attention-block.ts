@@ -1,16 +1,16 @@
 /**
- * Softmax attention of a decoder layer, from the normed input to the output projection.
+ * Softmax attention of a decoder layer, from the input's norm to the output projection.
  *
- *   q, k, v = split(n Wqkvᵀ + b);  a = attend(q, cache ∪ (k, v));  y = alpha · residual + beta · a Woᵀ
+ *   n = RMSNorm(x);  q, k, v = split(n Wqkvᵀ + b);  a = attend(q, cache ∪ (k, v));  y = alpha · (x or n) + beta · a Woᵀ
  *
  * The three projections are one product over stacked rows. Which positions are kept, and how, is the cache's business.
  *
  * Axes  T tokens, C hidden size, H query heads, G key/value heads, D head size.
  */
-import { matmul, type RopeTable, type Step, type WeightMatrix } from "../ops/index.js";
+import { matmul, normedMatmul, type RopeTable, type RowNorm, type Step, type WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
 import type { LayerCache } from "./kv-cache.js";
-import type { Residual } from "./residual.js";
+import type { Branch } from "./residual.js";
 
 export interface AttentionWeights {
   /** [(H + 2G)·D, C]: rows of q, then k, then v. */
@@ -33,15 +33,19 @@ export interface AttentionOptions {
 }
 
 export function attentionBlock(
-  n: Tensor,
+  x: Tensor,
+  norm: RowNorm,
   w: AttentionWeights,
   o: AttentionOptions,
   cache: LayerCache,
-  residual: Residual,
+  { carries, alpha, beta }: Branch,
   step: Step,
 ): Tensor {
-  using qkv = matmul(n, w.qkv, w.qkvBias ? { bias: w.qkvBias } : {});
+  const { normed, product } = normedMatmul(x, norm, w.qkv, w.qkvBias ? { bias: w.qkvBias } : {});
+  using n = normed;
+  using qkv = product;
   cache.append(qkv, { heads: o.heads, rope: o.rope, qNorm: w.qNorm, kNorm: w.kNorm, eps: o.eps }, step);
   using a = cache.attend(qkv, { heads: o.heads, scale: 1 / Math.sqrt(o.headDim), window: o.window }, step);
+  const residual = { tensor: carries === "normed" ? n : x, alpha, beta };
   return matmul(a, w.output, { residual, ...(w.outputBias ? { bias: w.outputBias } : {}) });
 }

@@ -8,5 +8,5 @@ export {
   slopeFactor,
 } from "./lightning-block.js";
 export { gatedMlp, type MlpWeights } from "./mlp.js";
-export { plainResidual, type Residual } from "./residual.js";
+export { type Branch, plainBranch, plainResidual, type Residual } from "./residual.js";
 export { buildStep, type OwnedStep, type StepRow } from "./step-buffer.js";

@@ -1,13 +1,14 @@
 /**
- * Lightning attention of a decoder layer (MiniMax-M1; specification A2), from the normed input to the output projection.
+ * Lightning attention of a decoder layer (MiniMax-M1; specification A2), from the input's norm to the output projection.
  *
- *   q, k, v = SiLU(n Wqkvᵀ) per head;  o = lightning(q, k, v; state);  y = alpha · residual + beta · (σ(n Wgateᵀ) ⊙ RMSNorm(o)) Woutᵀ
+ *   n = RMSNorm(x);  q, k, v = SiLU(n Wqkvᵀ) per head;  o = lightning(q, k, v; state)
+ *   y = alpha · (x or n) + beta · (σ(n Wgateᵀ) ⊙ RMSNorm(o)) Woutᵀ
  *
- * The norm runs over all H·D channels together with its own eps; the gate comes from the layer's input, not from o.
+ * The norm of o runs over all H·D channels together with its own eps; the gate comes from n, not from o.
  */
-import { lightningAttention, matmul, rmsNorm, type Step, type WeightMatrix } from "../ops/index.js";
+import { lightningAttention, matmul, normedMatmul, type RowNorm, type Step, type WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
-import type { Residual } from "./residual.js";
+import type { Branch } from "./residual.js";
 
 /** eps of the norm inside lightning attention: 1e-6 in the release, whatever `rms_norm_eps` says (specification E4). */
 export const LIGHTNING_NORM_EPS = 1e-6;
@@ -28,18 +29,21 @@ export interface LightningWeights {
  * @param decay [H]: the layer's slopes s; the state decays by exp(−s) per token.
  */
 export function lightningBlock(
-  n: Tensor,
+  x: Tensor,
+  norm: RowNorm,
   w: LightningWeights,
   state: Tensor,
   decay: Tensor,
-  residual: Residual,
+  { carries, alpha, beta }: Branch,
   step: Step,
 ): Tensor {
-  using qkv = matmul(n, w.qkv, { activation: "silu" });
+  const { normed, product } = normedMatmul(x, norm, w.qkv, { activation: "silu" });
+  using n = normed;
+  using qkv = product;
   using o = lightningAttention(qkv, state, decay, step);
-  using normed = rmsNorm(o, w.norm, { eps: LIGHTNING_NORM_EPS });
-  using gated = matmul(n, w.gate, { activation: "sigmoid", multiply: normed });
-  return matmul(gated, w.output, { residual });
+  const multiplyNorm = { weight: w.norm, eps: LIGHTNING_NORM_EPS };
+  using gated = matmul(n, w.gate, { activation: "sigmoid", multiply: o, multiplyNorm });
+  return matmul(gated, w.output, { residual: { tensor: carries === "normed" ? n : x, alpha, beta } });
 }
 
 /**

@@ -7,4 +7,13 @@ export interface Residual {
   readonly beta: number;
 }
 
+/** A residual branch of a layer that norms its input: what it carries is the input itself, or the normed value (post-norm). */
+export interface Branch {
+  readonly carries: "input" | "normed";
+  readonly alpha: number;
+  readonly beta: number;
+}
+
+export const plainBranch: Branch = { carries: "input", alpha: 1, beta: 1 };
+
 export const plainResidual = (tensor: Tensor): Residual => ({ tensor, alpha: 1, beta: 1 });

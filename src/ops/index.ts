@@ -3,11 +3,15 @@ export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.
 export { embedding } from "./embedding/embedding.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
-export { matmul } from "./matmul/matmul.js";
+export { matmul, normedMatmul } from "./matmul/matmul.js";
 export { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
+export type { EncodedWeights } from "./matmul/weights/codec.js";
 export { createWeightMatrix, weightCodecs, weightFromFloat32, writeRows } from "./matmul/weights/create.js";
-export { moe } from "./moe/moe.js";
-export { rmsNorm } from "./rms-norm/rms-norm.js";
+export { halfBits, halfValue } from "./matmul/weights/f16.js";
+export { packInt4 } from "./matmul/weights/int4.js";
+export { candidateScales, nearestCode } from "./matmul/weights/int4-scales.js";
+export { moe, normedMoe } from "./moe/moe.js";
+export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";
 export { routeExperts } from "./route-experts/route-experts.js";

@@ -1,4 +1,4 @@
 export { bytesPerElement, type DType, type TypedArray, viewOf } from "./dtype.js";
 export { ShapeError, sameShape, sizeOf } from "./shape.js";
-export { type Backward, NoGradientError, type Recorded, record, type Tape, withTape } from "./tape.js";
+export { activeTape, type Backward, NoGradientError, type Recorded, record, type Tape, withTape } from "./tape.js";
 export { DisposedTensorError, empty, Tensor, upload, zeros } from "./tensor.js";

@@ -150,7 +150,10 @@ export function upload(
 /** Transfers move whole words: a tail of 16- or 8-bit elements takes the padding behind it along. */
 function writeWords(tensor: Tensor, data: TypedArray): void {
   const { device, allocation, byteOffset } = tensor;
-  if (data.byteLength % 4 === 0) return device.write(tensor, data);
+  if (data.byteLength % 4 === 0) {
+    device.write(tensor, data);
+    return;
+  }
   const byteLength = Math.ceil(data.byteLength / 4) * 4;
   if (byteOffset + byteLength !== allocation.byteLength) {
     throw new RangeError(

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { define } from "../commands/bench.js";
 import { UsageError } from "../output.js";
-import { withFloor } from "./bench-result.js";
+import { measured, withFloor } from "./bench-result.js";
 import { promptIds } from "./prompts.js";
 import { decodeStepBytes, promptOperations, sharesOf } from "./step-bytes.js";
 import { profileTable, resultTable } from "./tables.js";
@@ -18,10 +18,16 @@ function bench(...args: string[]): Promise<Command> {
 
 describe("wrong use is refused before anything runs", () => {
   test.each([
-    [["encode"], /'encode' is invalid .* Allowed choices are decode, prefill/],
+    [["encode"], /'encode' is invalid .* Allowed choices are gemm, gemv, attention/],
     [["--batch", "1,,2"], /whole numbers from 1 to 256/],
     [["--batch", "0"], /whole numbers from 1 to 256/],
-    [["--context", "x"], /whole number from 1/],
+    [["--context", "x"], /whole numbers from 1/],
+    [["gemm", "--sizes", "0"], /whole numbers from 1 to 16384/],
+    [["gemm", "--weights", "f32,f8"], /expected f32, f16, bf16, int8, int4/],
+    [["gemv", "--shape", "5"], /two whole numbers/],
+    [["m1-slice", "--scale", "2"], /from 0.015625 to 1/],
+    [["load", "--generate-gib", "0"], /from 0.001/],
+    [["gemm", "--against", "chess"], /expected jax-js/],
     [["--runs", "0"], /whole number from 1/],
     [["--kv", "f8"], /Allowed choices are/],
   ])("%j", async (args, message) => {
@@ -108,6 +114,33 @@ test("floor and share", () => {
   expect(withFloor(0.002, 0.001)).toEqual({ seconds: 0.002, floorSeconds: 0.001, share: 0.5 });
 });
 
+test("the floor is the slower of memory and arithmetic, and no floor is better than half of one", () => {
+  const roofs = { bandwidth: 1e9, peak: 1e10 };
+  expect(measured(1, { bytes: 5e8, operations: 1e9 }, roofs)).toEqual({
+    seconds: 1,
+    floorSeconds: 0.5,
+    share: 0.5,
+    gflops: 1,
+    gbs: 0.5,
+  });
+  expect(measured(1, { bytes: 1e8, operations: 8e9 }, roofs)).toMatchObject({ share: 0.8 });
+  expect(measured(2, { bytes: 1e8, operations: 8e9 }, { bandwidth: 1e9 })).toEqual({
+    seconds: 2,
+    gflops: 4,
+    gbs: 0.05,
+  });
+  expect(measured(2, { operations: 8e9 }, {})).toEqual({ seconds: 2, gflops: 4 });
+});
+
+test("a column of names appears when peers take part", () => {
+  const result = { name: "gemm", device: "cpu", sizes: { n: 8 }, seconds: 0.001 };
+  expect(resultTable([result, { ...result, device: "other 1.0" }])).toMatchInlineSnapshot(`
+    "name  by         sizes  time      tokens/s  GB/s  GFLOP/s  floor  floor/time
+    gemm  cpu        n 8    1.000 ms
+    gemm  other 1.0  n 8    1.000 ms"
+  `);
+});
+
 test("tables", () => {
   const result = {
     name: "decode",
@@ -123,11 +156,11 @@ test("tables", () => {
   `);
   const kernel = { kernel: "matmul", calls: 3, seconds: 0.003, bytes: 3 * 2 ** 20, operations: 6e6 };
   const other = { kernel: "advance", calls: 1, seconds: 0.001, bytes: 0, operations: 0 };
-  const profile = { name: "decode", sizes: { batch: 1 }, seconds: 0.005, kernels: [other, kernel] };
+  const profile = { name: "decode", sizes: { batch: 1 }, seconds: 0.005, kernels: [other, kernel], gbs: 2 };
   expect(profileTable(profile)).toMatchInlineSnapshot(`
-    "decode (batch 1): 5.0 ms, 4.0 ms in kernels
-    kernel   calls  time      bytes     GB/s  GFLOP/s  share
-    matmul       3  3.000 ms  3.00 MiB   1.0      2.0  75.0 %
+    "decode (batch 1): 5.0 ms, 4.0 ms in kernels, 1.0 ms between them
+    kernel   calls  time      bytes     GB/s  GFLOP/s  of all  floor/time
+    matmul       3  3.000 ms  3.00 MiB   1.0      2.0  75.0 %        52 %
     advance      1  1.000 ms  0.00 MiB                 25.0 %"
   `);
 });

@@ -1,23 +1,33 @@
 /** `bench prefill`: tokens a second while a prompt is read. The floor is that of its products. */
 import { SequencePool } from "../../cache/index.js";
+import { UsageError } from "../output.js";
 import { type BenchResult, digits, type NamedProfile, place, type SuiteOutput, withFloor } from "./bench-result.js";
+import { readConfig } from "./model-config.js";
 import { feed, promptIds } from "./prompts.js";
 import { productSpeeds } from "./roofs.js";
 import { promptOperations, weightShares } from "./step-bytes.js";
-import type { SuiteInput } from "./suites.js";
+import type { ModelInput } from "./suites.js";
 import { median, runSeconds } from "./timing.js";
 
-export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
-  const { model, signal, flags, say } = input;
+export async function prefillSuite(input: ModelInput): Promise<SuiteOutput> {
+  const { model, signal, flags, say, peers } = input;
   const { language, device } = model;
-  const { runs, kv } = flags;
+  const { runs, kv, lengths = [512, 2048] } = flags;
+  const most = language.state.maxPositions;
+  for (const tokens of lengths) {
+    if (tokens > most)
+      throw new UsageError(
+        `--lengths ${tokens}: ${model.name} reads at most ${most} tokens; --positions ${tokens} makes it longer`,
+      );
+  }
   say("measuring matrix products");
   const products = await productSpeeds(device, { runs, signal });
   const peak = Math.max(...products.map(({ gflops }) => gflops)) * 1e9;
   const shares = await weightShares(flags.model);
+  const config = await readConfig(flags.model);
   const results: BenchResult[] = [...products];
   const profiles: NamedProfile[] = [];
-  for (const tokens of flags.lengths) {
+  for (const tokens of lengths) {
     const sizes = { tokens, kv };
     const ids = promptIds(tokens, language.vocabSize);
     using pool = new SequencePool(device, language.state, { slots: 1, kv, maxTokens: tokens });
@@ -27,7 +37,8 @@ export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
       feed(language, pool, sequence, ids);
     };
     say(`prefill, ${tokens} tokens: ${runs} runs`);
-    const seconds = median(await runSeconds(device, run, { runs, signal }));
+    const beside = peers.beside({ suite: "prefill", config, tokens });
+    const seconds = median(await runSeconds(device, run, { runs, signal, after: beside.measure }));
     const operations = promptOperations(language.parameters.active, shares, tokens);
     results.push({
       name: "prefill",
@@ -37,9 +48,14 @@ export async function prefillSuite(input: SuiteInput): Promise<SuiteOutput> {
       gflops: digits(operations / seconds / 1e9),
       tokensPerSecond: digits(tokens / seconds),
     });
+    for (const peer of beside.results()) {
+      const { device, seconds } = peer;
+      const tokensPerSecond = digits(tokens / seconds);
+      results.push({ name: "prefill", device, sizes: { tokens }, seconds: digits(seconds), tokensPerSecond });
+    }
     if (flags.profile) {
       const profile = await device.profile(run);
-      profiles.push({ name: "prefill", sizes, seconds: profile.seconds, kernels: profile.entries });
+      profiles.push({ name: "prefill", sizes, seconds, kernels: profile.entries, gflops: peak / 1e9 });
     }
   }
   return { results, profiles };

@@ -9,28 +9,66 @@ export interface TimingOptions {
   readonly runs: number;
   readonly signal: AbortSignal;
   /** Before each run, outside of the measured time. */
-  readonly before?: () => void;
+  readonly before?: () => void | Promise<void>;
+  /** After each measured run: peers take their turn here. */
+  readonly after?: () => void | Promise<void>;
 }
 
 /** Seconds of each run, from its call until the device has nothing left to do. */
 export async function runSeconds(
   device: Device,
   run: () => void | Promise<void>,
-  { runs, signal, before }: TimingOptions,
+  { runs, signal, before, after }: TimingOptions,
 ): Promise<number[]> {
   const seconds: number[] = [];
   for (let i = 0; i <= runs; i++) {
     signal.throwIfAborted();
-    before?.();
+    await before?.();
     await device.idle();
     const began = performance.now();
     await run();
     await device.idle();
     // The first run compiles kernels and touches memory for the first time.
-    if (i > 0) seconds.push((performance.now() - began) / 1000);
+    if (i > 0) {
+      seconds.push((performance.now() - began) / 1000);
+      await after?.();
+    }
     await yieldToEvents();
   }
   return seconds;
+}
+
+/** A run of a single launch lasts at least this long: its submission and the wait for it are not what is measured. */
+const LEAST_SECONDS = 0.02;
+const MOST_REPEATS = 2000;
+
+/**
+ * Seconds of one launch, for each run. `launches` do the same work on operands of their own, so that caches hold none of
+ * them when its turn comes again; they are captured once and replayed.
+ */
+export async function launchSeconds(
+  device: Device,
+  launches: readonly (() => void)[],
+  options: TimingOptions & { readonly leastSeconds?: number },
+): Promise<number[]> {
+  using list = device.capture(() => {
+    for (const launch of launches) launch();
+  });
+  const repeats = async (count: number) => {
+    const began = performance.now();
+    for (let i = 0; i < count; i++) list.replay();
+    await device.idle();
+    return (performance.now() - began) / 1000;
+  };
+  await device.idle();
+  await repeats(1);
+  const once = await repeats(1);
+  const count = Math.max(1, Math.min(MOST_REPEATS, Math.ceil((options.leastSeconds ?? LEAST_SECONDS) / once)));
+  const run = async () => {
+    await repeats(count);
+  };
+  const seconds = await runSeconds(device, run, options);
+  return seconds.map((value) => value / count / launches.length);
 }
 
 export function median(values: readonly number[]): number {

@@ -1,30 +1,48 @@
 /** `fulgur bench`: speed, against what the machine could do at best. */
 import { Argument, type Command, InvalidArgumentError } from "commander";
+import type { WeightKind } from "../../ops/index.js";
 import { type BenchReport, machine } from "../bench/bench-result.js";
+import { peerNames } from "../bench/peers.js";
 import { type BenchFlags, type SuiteName, suiteNames, suites } from "../bench/suites.js";
 import { profileTable, resultTable } from "../bench/tables.js";
 import { catchInterrupts } from "../interrupt.js";
-import { addModelOptions, openModel, wholeNumber } from "../model-options.js";
+import { addModelOptions, decimal, wholeNumber } from "../model-options.js";
 import { isTerminal, print, printJson, say } from "../output.js";
 
 export function define(program: Command): void {
+  const about = Object.entries(suites).map(([name, suite]) => `  ${name.padEnd(10)} ${suite.about}`);
   const command = program
     .command("bench")
     .description("Measure speed: medians of several runs, beside the floor that the machine sets.")
     .addArgument(new Argument("[suite]", "what to measure").choices(suiteNames).default("decode"))
-    .option("--batch <list>", "decode: sequences at a time, with commas between", numberList(256), [1, 2, 4, 8])
-    .option("--context <n>", "decode: tokens that each sequence has before", wholeNumber(1), 512)
-    .option("--lengths <list>", "prefill: tokens of the prompts, with commas between", numberList(2 ** 20), [512, 2048])
+    .option("--batch <list>", "decode, lightning: sequences at a time, with commas between", numberList(256))
+    .option(
+      "--context <list>",
+      "decode, attention, m1-slice: tokens that each sequence has before",
+      numberList(2 ** 24),
+    )
+    .option("--lengths <list>", "prefill, attention, lightning: tokens of the prompts", numberList(2 ** 20))
+    .option("--positions <n>", "decode, prefill: longest sequence, whatever the model's is", wholeNumber(1, 2 ** 24))
+    .option("--sizes <list>", "gemm: n of the products n × n × n", numberList(16384))
+    .option("--shape <rows,columns>", "gemv: shape of the matrices (default: 11008,4096)", shape)
+    .option("--weights <list>", `gemm, gemv: kinds of weights (${weightKinds.join(", ")})`, nameList(weightKinds))
+    .option("--scale <factor>", "m1-slice: width as a part of M1's", decimal(1 / 64, 1), 1)
+    .option("--vocab <n>", "m1-slice: entries of the vocabulary (default: 4096)", wholeNumber(32, 2 ** 18))
+    .option("--generate-gib <n>", "load: write so many GiB of random weights and load them", decimal(0.001, 256))
     .option("--runs <n>", "runs that the median is taken of", wholeNumber(1, 1000), 5)
-    .option("--profile", "show the time of each kernel")
+    .option("--against <list>", `peers that take turns with ours: ${peerNames.join(", ")}`, nameList(peerNames))
+    .option("--peers <dir>", "folder where the peers are installed (or FULGUR_PEERS)")
+    .option("--profile", "decode, prefill, m1-slice: show the time of each kernel")
     .option("--json", "print one JSON object");
   addModelOptions(command)
     .addHelpText(
       "after",
-      "\nThe floor of a decode step is the time to read the weights, caches and states once, that of a prompt the time for its\nproducts; both at speeds measured in the same run.\n\nExamples:\n  $ npm start --silent -- bench decode --batch 1,4 --context 256\n  $ npm start --silent -- bench prefill --lengths 512 --device cpu --profile",
+      `\nSuites:\n${about.join("\n")}\n\nFloors are bytes or operations that cannot be avoided, at speeds measured in the same run.\n\nExamples:\n  $ npm start --silent -- bench decode --batch 1,4 --context 256\n  $ npm start --silent -- bench gemm --sizes 512 --weights f32 --device cpu`,
     )
     .action(run);
 }
+
+const weightKinds = ["f32", "f16", "bf16", "int8", "int4"] as const satisfies readonly WeightKind[];
 
 function numberList(most: number): (text: string) => readonly number[] {
   return (text) => {
@@ -36,22 +54,33 @@ function numberList(most: number): (text: string) => readonly number[] {
   };
 }
 
+function shape(text: string): readonly [number, number] {
+  const [rows, columns, ...rest] = numberList(2 ** 20)(text);
+  if (rows === undefined || columns === undefined || rest.length > 0) {
+    throw new InvalidArgumentError("expected two whole numbers with a comma between: rows,columns.");
+  }
+  return [rows, columns];
+}
+
+function nameList<T extends string>(known: readonly T[]): (text: string) => readonly T[] {
+  return (text) => {
+    const names = text.split(",");
+    const isKnown = (name: string): name is T => known.some((one) => one === name);
+    if (!names.every(isKnown)) throw new InvalidArgumentError(`expected ${known.join(", ")}, with commas between.`);
+    return names as T[]; // checked above
+  };
+}
+
 async function run(suite: SuiteName, flags: BenchFlags): Promise<void> {
   using interrupts = catchInterrupts();
   const { signal } = interrupts;
   try {
-    await using opened = await openModel(flags, { slots: 1, signal });
-    const { model, device } = opened;
-    const { results, profiles } = await suites[suite]({
-      model,
-      flags,
-      signal,
-      say: (text) => isTerminal && say(text),
-    });
+    const context = { flags, signal, say: (text: string) => isTerminal && say(text) };
+    const { adapter, subject, results, profiles = [] } = await suites[suite].run(suite, context);
     const report: BenchReport = {
       suite,
       machine: machine(),
-      adapter: device.label,
+      adapter,
       date: new Date().toISOString().slice(0, 10),
       results,
       ...(flags.profile ? { profiles } : {}),
@@ -61,7 +90,7 @@ async function run(suite: SuiteName, flags: BenchFlags): Promise<void> {
       return;
     }
     const { cpu, cores, node } = report.machine;
-    print(`${suite}: ${model.name} on ${report.adapter}; ${cpu}, ${cores} cores, Node ${node}\n`);
+    print(`${suite}: ${subject ? `${subject} on ` : ""}${adapter}; ${cpu}, ${cores} cores, Node ${node}\n`);
     print(resultTable(results));
     for (const profile of profiles) print(`\n${profileTable(profile)}`);
   } catch (error) {

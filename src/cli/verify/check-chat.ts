@@ -4,6 +4,7 @@ import type { Device } from "../../device/index.js";
 import { directoryFolder } from "../../formats/node/index.js";
 import { type ChatMessage, createMinimaxM1ChatTemplate } from "../../text/index.js";
 import type { Check } from "./compare.js";
+import { parseReference } from "./goldens-file.js";
 
 const schema = z.looseObject({
   cases: z.array(
@@ -19,7 +20,8 @@ const schema = z.looseObject({
 
 export async function* checkChatTemplates(_device: Device, dir: string): AsyncGenerator<Check> {
   const template = createMinimaxM1ChatTemplate();
-  const { cases } = schema.parse(await directoryFolder(dir).readJson("minimax_m1.json"));
+  const file = "minimax_m1.json";
+  const { cases } = parseReference(schema, await directoryFolder(dir).readJson(file), `${dir}/${file}`);
   for (const { name, messages, tools, add_generation_prompt, prompt } of cases) {
     // The template checks the messages itself.
     const rendered = template.render(messages as unknown as ChatMessage[], {

@@ -8,7 +8,7 @@ import { checkChatTemplates } from "./check-chat.js";
 import { checkNll } from "./check-nll.js";
 import { checkOperations, operationFiles } from "./check-operations.js";
 import { checkTokenizers, isTokenizerFolder } from "./check-tokenizers.js";
-import type { Check } from "./compare.js";
+import { type Check, messageOf } from "./compare.js";
 import { verifyModel } from "./verify-model.js";
 
 export interface FolderCheck extends Check {
@@ -24,7 +24,8 @@ async function* walk(device: Device, root: string, dir: string, only: string | u
   const folder = relative(root, dir) || basename(dir);
   const has = (file: string) => existsSync(join(dir, file));
   const subfolders = readdirSync(dir)
-    .filter((name) => statSync(join(dir, name)).isDirectory())
+    // A link that points nowhere is no folder.
+    .filter((name) => statSync(join(dir, name), { throwIfNoEntry: false })?.isDirectory())
     .sort();
   const checker: ((device: Device, dir: string) => AsyncIterable<Check>) | undefined =
     has("config.json") && has("golden.json")
@@ -45,7 +46,7 @@ async function* walk(device: Device, root: string, dir: string, only: string | u
         folder,
         name: "could not be checked",
         passed: false,
-        detail: error instanceof Error ? error.message : String(error),
+        detail: messageOf(error),
       };
     }
   } else if (subfolders.length === 0 && wanted) {

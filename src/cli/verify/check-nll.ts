@@ -4,6 +4,7 @@ import type { Device } from "../../device/index.js";
 import type { Folder } from "../../formats/index.js";
 import { loadLanguageModel } from "../../models/index.js";
 import { type Check, logSumExp } from "./compare.js";
+import { parseReference } from "./goldens-file.js";
 import { piecewiseLogits } from "./run-model.js";
 
 const schema = z.looseObject({
@@ -17,7 +18,7 @@ const TOLERANCE = 2e-3;
 const SOFTWARE_TOKENS = 128;
 
 export async function* checkNll(device: Device, folder: Folder): AsyncGenerator<Check> {
-  const { cases } = schema.parse(await folder.readJson("golden-nll.json"));
+  const { cases } = parseReference(schema, await folder.readJson("golden-nll.json"), `${folder.name}/golden-nll.json`);
   using model = await loadLanguageModel(device, folder);
   const { vocabSize } = model;
   for (const { book, ids, nll } of cases) {

@@ -60,6 +60,11 @@ export interface Check {
   readonly skipped?: boolean;
 }
 
+/** The message of anything thrown, on one line: reports have one line a case. */
+export function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, " ");
+}
+
 export function checkRms(name: string, value: number, tolerance: number): Check {
   return {
     name,

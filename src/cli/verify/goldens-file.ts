@@ -56,19 +56,22 @@ export type Golden =
   | { readonly shape: "cases"; readonly data: z.infer<typeof casesSchema> }
   | { readonly shape: "prompts"; readonly data: z.infer<typeof promptsSchema> };
 
+/** Applies a schema to a file of reference values. @throws {ConfigError} one line with every field at fault. */
+export function parseReference<T>(schema: z.ZodType<T>, json: unknown, source: string): T {
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  throw new ConfigError(
+    source,
+    result.error.issues.map((issue) => `${issue.path.join(".") || "the file"}: ${issue.message}`),
+  );
+}
+
 /** @throws {ConfigError} the file has none of the three shapes. */
 export async function readGolden(folder: Folder): Promise<Golden> {
   const json = await folder.readJson("golden.json");
   const has = (key: string) => typeof json === "object" && json !== null && key in json;
   const source = `${folder.name}/golden.json`;
-  const parse = <T>(schema: z.ZodType<T>): T => {
-    const result = schema.safeParse(json);
-    if (result.success) return result.data;
-    throw new ConfigError(
-      source,
-      result.error.issues.map((i) => `${i.path.join(".")}: ${i.message}`),
-    );
-  };
+  const parse = <T>(schema: z.ZodType<T>): T => parseReference(schema, json, source);
   if (has("sequences")) return { shape: "sequences", data: parse(sequencesSchema) };
   if (has("cases")) return { shape: "cases", data: parse(casesSchema) };
   if (has("prompts")) return { shape: "prompts", data: parse(promptsSchema) };
@@ -77,10 +80,13 @@ export async function readGolden(folder: Folder): Promise<Golden> {
 
 /** Named arrays of a safetensors file of reference values, as float64. */
 export class ReferenceTensors implements AsyncDisposable {
-  private constructor(private readonly checkpoint: Checkpoint) {}
+  private constructor(
+    private readonly checkpoint: Checkpoint,
+    private readonly source: string,
+  ) {}
 
   static async open(folder: Folder, file: string): Promise<ReferenceTensors> {
-    return new ReferenceTensors(await openSafetensors(await folder.open(file)));
+    return new ReferenceTensors(await openSafetensors(await folder.open(file)), `${folder.name}/${file}`);
   }
 
   has(name: string): boolean {
@@ -93,7 +99,7 @@ export class ReferenceTensors implements AsyncDisposable {
 
   async values(name: string): Promise<Float64Array> {
     const entry = this.checkpoint.entries.get(name);
-    if (!entry) throw new ConfigError("golden.safetensors", [`no tensor ${name}`]);
+    if (!entry) throw new ConfigError(this.source, [`no tensor ${name}`]);
     return toFloat64(entry.dtype, await this.checkpoint.read(name));
   }
 

@@ -83,6 +83,16 @@ function rowsOf(values: Float32Array, positions: readonly number[], width: numbe
   return rows;
 }
 
+/** Uneven pieces, the last tokens one by one: prefill over chunk borders, then decode. */
+function unevenPieces(length: number): number[] {
+  const tail = Math.min(4, length - 1);
+  const body = length - tail;
+  const pieces = [Math.ceil(body * 0.37), 1, Math.floor(body * 0.3)].filter((n) => n > 0);
+  const left = body - pieces.reduce((a, b) => a + b, 0);
+  const split = left >= 0 ? [...pieces, ...(left > 0 ? [left] : [])] : [body];
+  return [...split, ...Array<number>(tail).fill(1)];
+}
+
 async function verifySequences(
   model: LanguageModel,
   golden: DataOf<"sequences">,
@@ -107,13 +117,7 @@ async function verifySequences(
       });
     }
     if (ids.length > 1) {
-      // Uneven pieces, the last tokens one by one: prefill over chunk borders, then decode.
-      const tail = Math.min(4, ids.length - 1);
-      const body = ids.length - tail;
-      const pieces = [Math.ceil(body * 0.37), 1, Math.floor(body * 0.3)].filter((n) => n > 0);
-      const left = body - pieces.reduce((a, b) => a + b, 0);
-      const split = left >= 0 ? [...pieces, ...(left > 0 ? [left] : [])] : [body];
-      const chunked = await piecewiseLogits(model, ids, [...split, ...Array<number>(tail).fill(1)]);
+      const chunked = await piecewiseLogits(model, ids, unevenPieces(ids.length));
       compareLogits(tally, `${name} in pieces`, rowsOf(chunked, logit_positions, vocabSize), want, tolerance);
     }
   }
@@ -154,7 +158,12 @@ async function verifyCases(
     const logits = await piecewiseLogits(model, ids, []);
     const got = logits.subarray((ids.length - 1) * vocabSize);
     const title = JSON.stringify(prompt.length > 48 ? `${prompt.slice(0, 45)}…` : prompt);
-    compareLogits(tally, `${title} first position`, got, first.subarray(i * vocabSize, (i + 1) * vocabSize), tolerance);
+    const want = first.subarray(i * vocabSize, (i + 1) * vocabSize);
+    compareLogits(tally, `${title} first position`, got, want, tolerance);
+    if (ids.length > 1) {
+      const pieces = await piecewiseLogits(model, ids, unevenPieces(ids.length));
+      compareLogits(tally, `${title} in pieces`, pieces.subarray((ids.length - 1) * vocabSize), want, tolerance);
+    }
     await checkGreedy(model, `${title} greedy continuation`, ids, continuation, 0, tally);
   }
 }
@@ -169,20 +178,14 @@ async function verifyPrompts(
   const tolerance = golden.tolerance?.relative_rms ?? DEFAULT_TOLERANCE;
   for (const { text, ids, logits, continuation } of golden.prompts) {
     const title = JSON.stringify(text);
-    compareLogits(
-      tally,
-      `${title} prompt`,
-      await piecewiseLogits(model, ids, []),
-      await reference.values(logits),
-      tolerance,
-    );
-    const pieces = ids.map(() => 1);
-    compareLogits(
-      tally,
-      `${title} token by token`,
-      await piecewiseLogits(model, ids, pieces),
-      await reference.values(logits),
-      tolerance,
+    const want = await reference.values(logits);
+    const compare = async (name: string, pieces: readonly number[]) =>
+      compareLogits(tally, `${title} ${name}`, await piecewiseLogits(model, ids, pieces), want, tolerance);
+    await compare("prompt", []);
+    if (ids.length > 1) await compare("in pieces", unevenPieces(ids.length));
+    await compare(
+      "token by token",
+      ids.map(() => 1),
     );
     // The reference's own rounding decides where the two best logits are closer than this.
     await checkGreedy(model, `${title} greedy continuation`, ids, continuation, 1e-3, tally);

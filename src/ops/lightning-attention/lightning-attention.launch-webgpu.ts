@@ -1,6 +1,11 @@
 /** Chooses and launches the WebGPU kernels of lightning attention. */
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+import { empty } from "../../tensor/index.js";
 import {
+  CHUNK_TOKENS,
+  chunkScanGroups,
+  chunkScanKernel,
+  chunkSumsKernel,
   decodeKernel,
   decodeSlices,
   lightningParams,
@@ -16,6 +21,8 @@ const SMALL_BYTES = 16 * 1024;
 const LARGE_BYTES = 32 * 1024;
 /** Fewer wide workgroups than this leave a big GPU idle (132 multiprocessors in an H100). */
 const ENOUGH_WORKGROUPS = 128;
+/** More rows fill it soon; and each has memory for the states of all chunks. */
+const CHUNKED_ROWS = 4;
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -29,43 +36,98 @@ function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
   return kernel;
 }
 
-export function lightningOnWebGpu(device: WebGpuDevice, plan: LightningPlan): void {
-  const { qkv, state, decay, out, heads, step } = plan;
+/** @param busyWorkgroups with fewer, rows are cut into chunks. */
+export function lightningOnWebGpu(
+  device: WebGpuDevice,
+  plan: LightningPlan,
+  busyWorkgroups = device.isSoftware ? 0 : ENOUGH_WORKGROUPS,
+): void {
+  const { qkv, state, decay, out, heads, headDim, step } = plan;
   const rows = step.rowCount;
-  const { kernel, slices } = choose(device, plan);
   const height = Math.min(rows, device.limits.maxWorkgroupsPerDimension);
-  device.run(kernel, {
-    buffers: [step.isDecode ? step.tokens : step.rows, decay, qkv, state, out],
-    params: lightningParams.write({ heads, rows }),
-    grid: [heads * slices, height, Math.ceil(rows / height)],
-    cost: costOf(plan),
-  });
-}
-
-function choose(device: WebGpuDevice, plan: LightningPlan): { readonly kernel: WebGpuKernel; readonly slices: number } {
-  const { heads, headDim, step } = plan;
+  const grid = [height, Math.ceil(rows / height)] as const;
   if (step.isDecode) {
-    const v = { headDim };
-    return { kernel: kept(`decode ${headDim}`, () => decodeKernel(v)), slices: decodeSlices(v) };
+    device.run(
+      kept(`decode ${headDim}`, () => decodeKernel({ headDim })),
+      {
+        buffers: [step.tokens, decay, qkv, state, out],
+        params: lightningParams.write({ heads, rows, chunks: 0 }),
+        grid: [heads * decodeSlices({ headDim }), ...grid],
+        cost: costOf(plan),
+      },
+    );
+    return;
   }
   const bytes = device.limits.maxWorkgroupStorageBytes >= LARGE_BYTES ? LARGE_BYTES : SMALL_BYTES;
   const wide = prefillTiling(headDim, bytes, 8);
-  const isEnough = step.rowCount * heads * prefillSlices(wide) >= ENOUGH_WORKGROUPS;
-  const v = isEnough ? wide : prefillTiling(headDim, bytes, 4);
-  return { kernel: kept(keyOf(v), () => prefillKernel(v)), slices: prefillSlices(v) };
+  const workgroups = rows * heads * prefillSlices(wide);
+  // Each row may have all tokens.
+  const chunks = Math.ceil(step.tokenCount / CHUNK_TOKENS);
+  if (workgroups < busyWorkgroups && chunks > 1 && rows <= CHUNKED_ROWS) {
+    prefillChunks(device, plan, wide, chunks);
+    return;
+  }
+  const v = workgroups >= ENOUGH_WORKGROUPS ? wide : prefillTiling(headDim, bytes, 4);
+  device.run(
+    kept(keyOf(v), () => prefillKernel(v)),
+    {
+      buffers: [step.rows, decay, qkv, state, out],
+      params: lightningParams.write({ heads, rows, chunks: 0 }),
+      grid: [heads * prefillSlices(v), ...grid],
+      cost: costOf(plan),
+    },
+  );
 }
 
-const keyOf = (v: PrefillVariant): string => `prefill ${v.headDim} ${v.sliceQuads} ${v.pieceQuads}`;
+function prefillChunks(device: WebGpuDevice, plan: LightningPlan, tiling: PrefillVariant, chunks: number): void {
+  const { qkv, state, decay, out, heads, headDim, step } = plan;
+  const rows = step.rowCount;
+  const v = { ...tiling, chunked: true };
+  const params = lightningParams.write({ heads, rows, chunks });
+  const cost = costOf(plan);
+  const sums = empty(device, [rows, chunks, heads, headDim * headDim], "f32", "lightning chunks");
+  const stateCost = { bytes: 2 * sums.byteLength, operations: 3 * sums.size };
+  device.run(
+    kept(`sums ${headDim}`, () => chunkSumsKernel(headDim)),
+    {
+      buffers: [step.rows, decay, qkv, sums],
+      params,
+      grid: [heads, rows, chunks],
+      cost: { bytes: (2 * qkv.byteLength) / 3 + sums.byteLength, operations: cost.operations / 2 },
+    },
+  );
+  device.run(
+    kept(`scan ${headDim}`, () => chunkScanKernel(headDim)),
+    {
+      buffers: [step.rows, decay, state, sums],
+      params,
+      grid: [chunkScanGroups(heads, headDim), rows],
+      cost: stateCost,
+    },
+  );
+  device.run(
+    kept(keyOf(v), () => prefillKernel(v)),
+    { buffers: [step.rows, decay, qkv, sums, out], params, grid: [heads * prefillSlices(v), rows, chunks], cost },
+  );
+  sums.dispose();
+}
+
+const keyOf = (v: PrefillVariant): string =>
+  `prefill ${v.headDim} ${v.sliceQuads} ${v.pieceQuads}${v.chunked ? " chunked" : ""}`;
 
 /** Both kernels at head sizes that stand for all: smallest, odd, multiples of four and of 32, the largest. */
 export function lightningAttentionVariants(): WebGpuKernel[] {
   const found = new Map<string, WebGpuKernel>();
   for (const headDim of [1, 7, 8, 24, 64, 80, 96, 128, 250, 256]) {
     found.set(`decode ${headDim}`, decodeKernel({ headDim }));
+    found.set(`sums ${headDim}`, chunkSumsKernel(headDim));
+    found.set(`scan ${headDim}`, chunkScanKernel(headDim));
     for (const bytes of [SMALL_BYTES, LARGE_BYTES]) {
       for (const maxQuads of [4, 8]) {
         const v = prefillTiling(headDim, bytes, maxQuads);
         found.set(keyOf(v), prefillKernel(v));
+        const chunked = { ...v, chunked: true };
+        found.set(keyOf(chunked), prefillKernel(chunked));
       }
     }
   }

@@ -5,9 +5,10 @@ import { fill, fillValue } from "../../../test/fill.js";
 import { expectNear } from "../../../test/near.js";
 import { CpuDevice, type Device } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
-import { type Tensor, upload } from "../../tensor/index.js";
+import { empty, type Tensor, upload } from "../../tensor/index.js";
 import { ROW_WORDS, type Step, TOKEN_WORDS } from "../step/layout.js";
 import { lightningAttention, lightningAttentionVariants } from "./lightning-attention.js";
+import { lightningOnWebGpu } from "./lightning-attention.launch-webgpu.js";
 import { lightningAttentionReference } from "./lightning-attention.reference.js";
 import { prefillTiling } from "./lightning-attention.wgsl.js";
 
@@ -222,6 +223,25 @@ describe.each(await devices())("lightningAttention on $label", (device) => {
       results.push({ outs, state: await state.readFloat32() });
     }
     expect(results[1]).toEqual(results[0]);
+  });
+
+  test.skipIf(device.kind === "cpu").each([8, 6])("chunks of rows equal the reference, D=%d", async (headDim) => {
+    if (device.kind !== "webgpu") return;
+    const s: Setup = { heads: 2, headDim, slots: 3 };
+    const rows = [row(2, 259), row(-1, 2), row(0, 130)];
+    const tokenCount = tokensOf(rows);
+    const qkv = inputOf(s, tokenCount, 31);
+    const expected = referenceOf(s, qkv, stateOf(s), rows);
+    await device.scope(async () => {
+      const step = makeStep(device, rows);
+      const state = upload(device, stateOf(s), stateShape(s));
+      const out = empty(device, [tokenCount, s.heads * headDim]);
+      const x = upload(device, qkv, [tokenCount, s.heads * 3 * headDim]);
+      const decay = upload(device, slopes(s.heads), [s.heads]);
+      lightningOnWebGpu(device, { qkv: x, state, decay, out, heads: s.heads, headDim, step }, Infinity);
+      expectNear(await out.readFloat32(), expected.out, TOLERANCE);
+      expectNear(await state.readFloat32(), expected.state, TOLERANCE);
+    });
   });
 
   test("a captured decode step follows the step buffer when it is replayed", async () => {

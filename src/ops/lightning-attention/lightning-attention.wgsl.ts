@@ -1,6 +1,10 @@
 /**
  * WebGPU kernels of lightning attention: `decode` for steps of one token a row, `prefill` for rows of any length.
  *
+ * Few heads and rows leave a GPU idle while one block of tokens follows the other. Then rows are cut into chunks: `chunkSums`
+ * adds up what each chunk alone adds to the state, `chunkScan` turns the sums into the states before the chunks (and the
+ * state behind the last), and `prefill` takes all chunks side by side.
+ *
  * Numbers are taken four at a time along D. Head sizes that are no multiple of four get another set of loads and stores,
  * which fill up with zeros; the kernels' bodies are the same.
  */
@@ -15,19 +19,21 @@ const quadsOf = (headDim: number): number => Math.ceil(headDim / 4);
 
 /** Bindings 3 … 5 and their loads and stores. `at` counts lines of D numbers, `c` quads in a line. */
 function access(headDim: number): string {
+  return `${accessState(headDim)}${accessOut(headDim)}`;
+}
+
+/** Bindings 3 and 4. */
+function accessState(headDim: number): string {
   return headDim % 4 === 0
     ? /* wgsl */ `
 @group(0) @binding(3) var<storage, read> qkv: array<vec4f>;          // [T, H, 3, D]
 @group(0) @binding(4) var<storage, read_write> state: array<vec4f>;  // [slots, H, D, D]
-@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;    // [T, H, D]
 fn loadQkv(at: u32, c: u32) -> vec4f { return qkv[at * D4 + c]; }
 fn loadState(at: u32, c: u32) -> vec4f { return state[at * D4 + c]; }
-fn storeState(at: u32, c: u32, value: vec4f) { state[at * D4 + c] = value; }
-fn storeOut(at: u32, c: u32, value: vec4f) { out[at * D4 + c] = value; }`
+fn storeState(at: u32, c: u32, value: vec4f) { state[at * D4 + c] = value; }`
     : /* wgsl */ `
 @group(0) @binding(3) var<storage, read> qkv: array<f32>;            // [T, H, 3, D]
 @group(0) @binding(4) var<storage, read_write> state: array<f32>;    // [slots, H, D, D]
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;      // [T, H, D]
 fn loadQkv(at: u32, c: u32) -> vec4f {
   var value = vec4f(0.0);
   for (var e = 0u; e < min(4u, D - 4u * c); e++) { value[e] = qkv[at * D + 4u * c + e]; }
@@ -40,7 +46,16 @@ fn loadState(at: u32, c: u32) -> vec4f {
 }
 fn storeState(at: u32, c: u32, value: vec4f) {
   for (var e = 0u; e < min(4u, D - 4u * c); e++) { state[at * D + 4u * c + e] = value[e]; }
+}`;
 }
+
+function accessOut(headDim: number): string {
+  return headDim % 4 === 0
+    ? /* wgsl */ `
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;    // [T, H, D]
+fn storeOut(at: u32, c: u32, value: vec4f) { out[at * D4 + c] = value; }`
+    : /* wgsl */ `
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;      // [T, H, D]
 fn storeOut(at: u32, c: u32, value: vec4f) {
   for (var e = 0u; e < min(4u, D - 4u * c); e++) { out[at * D + 4u * c + e] = value[e]; }
 }`;
@@ -50,6 +65,8 @@ export const lightningParams = params({
   heads: "u32",
   /** Rows of the step; in a decode step also its tokens. */
   rows: "u32",
+  /** Chunks of a row, where rows are cut. */
+  chunks: "u32",
 });
 
 export interface DecodeVariant {
@@ -130,7 +147,12 @@ export interface PrefillVariant {
   readonly sliceQuads: number;
   /** Quads of q and k that are in workgroup memory at a time. */
   readonly pieceQuads: number;
+  /** Workgroups take chunks; `state` holds the state before each, and is only read. */
+  readonly chunked?: boolean;
 }
+
+/** Tokens of a chunk. */
+export const CHUNK_TOKENS = 4 * BLOCK_TOKENS;
 
 /** An odd number of quads keeps lines that are read side by side in different banks of the workgroup memory. */
 const lineOf = (pieceQuads: number): number => pieceQuads | 1;
@@ -167,7 +189,7 @@ export function prefillTiling(headDim: number, workgroupBytes: number, maxQuads:
 export const prefillSlices = (v: PrefillVariant): number => Math.ceil(quadsOf(v.headDim) / v.sliceQuads);
 
 /**
- * Buffers: rows, decay, qkv, state, out. Grid: x: heads · slices; y, z: rows.
+ * Buffers: rows, decay, qkv, state, out. Grid: x: heads · slices; y, z: rows (y: rows, z: chunks, where rows are cut).
  *
  * The slice of the state stays in workgroup memory while the row's blocks go by. Thread (i, c), c < 8, computes for token
  * i of the block A[i, c + 8e] and quad c of the slice of q S, in one walk over pieces of q and k; then quad c of A V.
@@ -177,7 +199,7 @@ export function prefillKernel(v: PrefillVariant): WebGpuKernel {
   const quads = quadsOf(v.headDim);
   const line = lineOf(v.pieceQuads);
   return {
-    label: `lightning-attention prefill D=${v.headDim} slice=${v.sliceQuads * 4} piece=${v.pieceQuads * 4}`,
+    label: `lightning-attention prefill D=${v.headDim} slice=${v.sliceQuads * 4} piece=${v.pieceQuads * 4}${v.chunked ? " chunked" : ""}`,
     code: /* wgsl */ `
 const D = ${v.headDim}u;
 const D4 = ${quads}u;
@@ -201,7 +223,7 @@ var<workgroup> powers: array<f32, B + 1u>;                           // exp(-slo
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
-  let row = group.z * groups.y + group.y;
+  let row = ${v.chunked ? "group.y" : "group.z * groups.y + group.y"};
   if (row >= p.rows) { return; }
   let head = group.x / SLICES;
   let firstQuad = group.x % SLICES * W4;
@@ -209,14 +231,17 @@ fn main(
   let word = rows[row];
   let first = u32(word.x);
   let count = u32(word.y);
+  let begin = ${v.chunked ? `group.z * ${CHUNK_TOKENS}u` : "0u"};
+  let end = ${v.chunked ? `min(begin + ${CHUNK_TOKENS}u, count)` : "count"};
+  if (begin >= end) { return; }
   if (word.z < 0) {
-    for (var n = thread; n < count * sliceQuads; n += THREADS) {
-      storeOut((first + n / sliceQuads) * p.heads + head, firstQuad + n % sliceQuads, vec4f(0.0));
+    for (var n = thread; n < (end - begin) * sliceQuads; n += THREADS) {
+      storeOut((first + begin + n / sliceQuads) * p.heads + head, firstQuad + n % sliceQuads, vec4f(0.0));
     }
     return;
   }
 
-  let stateLine = (u32(word.z) * p.heads + head) * D;
+  let stateLine = (${v.chunked ? "(row * p.chunks + group.z)" : "u32(word.z)"} * p.heads + head) * D;
   for (var n = thread; n < 4u * D4 * W4; n += THREADS) {
     var value = vec4f(0.0);
     if (n / W4 < D && n % W4 < sliceQuads) { value = loadState(stateLine + n / W4, firstQuad + n % W4); }
@@ -227,8 +252,8 @@ fn main(
 
   let i = thread / 8u;
   let c = thread % 8u;
-  for (var start = 0u; start < count; start += B) {
-    let m = min(B, count - start);
+  for (var start = begin; start < end; start += B) {
+    let m = min(B, end - start);
     let blockLine = (first + start) * p.heads + head;      // of out; of qkv three times that, q, k, v side by side
 
     var scores = vec4f(0.0);     // q_i · k_j for j = c + 8e
@@ -305,9 +330,107 @@ fn main(
     workgroupBarrier();
   }
 
+${v.chunked ? "" : storeSlice}
+}`,
+  };
+}
+
+const storeSlice = /* wgsl */ `
   for (var n = thread; n < D * W4; n += THREADS) {
     if (n % W4 < sliceQuads) { storeState(stateLine + n / W4, firstQuad + n % W4, s[n]); }
+  }`;
+
+const CHUNK_THREADS = 256;
+
+/**
+ * Buffers: rows, decay, qkv, sums [rows, chunks, H, D, D]. Grid: x: heads; y: rows; z: chunks.
+ *
+ * sums = Σ over tokens j of a chunk of n of λ^(n − 1 − j) k_jᵀ v_j. A thread takes four key channels times a quad.
+ */
+export function chunkSumsKernel(headDim: number): WebGpuKernel {
+  return {
+    label: `lightning-attention chunk sums D=${headDim}`,
+    code: /* wgsl */ `
+const D = ${headDim}u;
+const D4 = ${quadsOf(headDim)}u;
+${lightningParams.wgsl}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> rows: array<vec4i>;         // firstToken, tokenCount, slot, past
+@group(0) @binding(2) var<storage, read> decay: array<f32>;          // [H]
+${accessState(headDim)}
+
+@compute @workgroup_size(${CHUNK_THREADS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let head = group.x;
+  let row = group.y;
+  let word = rows[row];
+  let begin = group.z * ${CHUNK_TOKENS}u;
+  let end = min(begin + ${CHUNK_TOKENS}u, u32(word.y));
+  if (begin >= end || word.z < 0) { return; }
+  let lambda = exp(-decay[head]);
+  let stateLine = ((row * p.chunks + group.z) * p.heads + head) * D;
+  for (var n = thread; n < D4 * D4; n += ${CHUNK_THREADS}u) {
+    let r4 = n / D4;
+    let c = n % D4;
+    var s0 = vec4f(0.0);
+    var s1 = vec4f(0.0);
+    var s2 = vec4f(0.0);
+    var s3 = vec4f(0.0);
+    for (var j = begin; j < end; j++) {
+      let keyLine = ((u32(word.x) + j) * p.heads + head) * 3u + 1u;
+      let k = loadQkv(keyLine, r4);
+      let value = loadQkv(keyLine + 1u, c);
+      s0 = lambda * s0 + k.x * value;
+      s1 = lambda * s1 + k.y * value;
+      s2 = lambda * s2 + k.z * value;
+      s3 = lambda * s3 + k.w * value;
+    }
+    let sums = array<vec4f, 4>(s0, s1, s2, s3);
+    for (var e = 0u; e < min(4u, D - 4u * r4); e++) { storeState(stateLine + 4u * r4 + e, c, sums[e]); }
   }
 }`,
   };
 }
+
+/**
+ * Buffers: rows, decay, state [slots, H, D, D], sums. Grid: x: numbers of a row's state; y: rows.
+ *
+ * sums become the states before the chunks; state becomes the one behind the last.
+ */
+export function chunkScanKernel(headDim: number): WebGpuKernel {
+  return {
+    label: `lightning-attention chunk scan D=${headDim}`,
+    code: /* wgsl */ `
+const SQUARE = ${headDim * headDim}u;
+${lightningParams.wgsl}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> rows: array<vec4i>;         // firstToken, tokenCount, slot, past
+@group(0) @binding(2) var<storage, read> decay: array<f32>;          // [H]
+@group(0) @binding(3) var<storage, read_write> state: array<f32>;
+@group(0) @binding(4) var<storage, read_write> sums: array<f32>;     // [rows, chunks, H, D, D]
+
+@compute @workgroup_size(${CHUNK_THREADS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let index = group.x * ${CHUNK_THREADS}u + thread;
+  let size = p.heads * SQUARE;
+  let row = group.y;
+  let word = rows[row];
+  if (index >= size || word.z < 0) { return; }
+  let count = u32(word.y);
+  let slope = decay[index / SQUARE];
+  var s = state[u32(word.z) * size + index];
+  var at = row * p.chunks * size + index;
+  for (var begin = 0u; begin < count; begin += ${CHUNK_TOKENS}u) {
+    let sum = sums[at];
+    sums[at] = s;
+    s = exp(-slope * f32(min(${CHUNK_TOKENS}u, count - begin))) * s + sum;
+    at += size;
+  }
+  state[u32(word.z) * size + index] = s;
+}`,
+  };
+}
+
+/** Workgroups of `chunkScan` for a row. */
+export const chunkScanGroups = (heads: number, headDim: number): number =>
+  Math.ceil((heads * headDim * headDim) / CHUNK_THREADS);

@@ -25,6 +25,8 @@ export interface Epilogue {
   readonly activation: Activation;
   readonly gate: boolean;
   readonly multiply: boolean;
+  /** The rows of the factor are normed: of the kernels for few tokens. */
+  readonly multiplyNorm?: boolean;
   readonly residual: boolean;
 }
 
@@ -32,6 +34,7 @@ export interface Epilogue {
 export interface EpilogueBindings {
   readonly bias: number;
   readonly multiply: number;
+  readonly multiplyGain: number;
   readonly residual: number;
 }
 
@@ -43,12 +46,12 @@ export function epilogueWgsl(e: Epilogue, at: EpilogueBindings): string {
   return /* wgsl */ `
 ${activationWgsl[e.activation]}
 ${e.bias ? biased(at.bias) : unbiased}
-${e.multiply ? multiplied(at.multiply) : unmultiplied}
+${e.multiplyNorm ? normedFactor(at.multiply, at.multiplyGain) : e.multiply ? multiplied(at.multiply) : unmultiplied}
 ${e.residual ? added(at.residual) : unadded}
 ${e.gate ? gated : ungated}
 fn finish(z: f32, up: f32, token: u32, output: u32) -> f32 {
   let index = token * p.outputs + output;
-  return addResidual(multiply(combine(z, up, output), index), index);
+  return addResidual(multiply(combine(z, up, output), index, output), index);
 }`;
 }
 
@@ -65,9 +68,17 @@ fn addBias(z: f32, row: u32) -> f32 { return z; }`;
 
 const multiplied = (binding: number): string => /* wgsl */ `
 @group(0) @binding(${binding}) var<storage, read> factor: array<f32>;
-fn multiply(y: f32, index: u32) -> f32 { return y * factor[index]; }`;
+fn multiply(y: f32, index: u32, output: u32) -> f32 { return y * factor[index]; }`;
 const unmultiplied = /* wgsl */ `
-fn multiply(y: f32, index: u32) -> f32 { return y; }`;
+fn multiply(y: f32, index: u32, output: u32) -> f32 { return y; }`;
+// factorScale is set by the kernel: the inverse root mean square of the factor's row.
+const normedFactor = (binding: number, gain: number): string => /* wgsl */ `
+@group(0) @binding(${binding}) var<storage, read> factor: array<vec4f>;
+@group(0) @binding(${gain}) var<storage, read> factorGain: array<f32>;
+var<private> factorScale: f32;
+fn multiply(y: f32, index: u32, output: u32) -> f32 {
+  return y * factor[index / 4u][index % 4u] * factorScale * factorGain[output];
+}`;
 
 const added = (binding: number): string => /* wgsl */ `
 @group(0) @binding(${binding}) var<storage, read> residual: array<f32>;

@@ -1,21 +1,26 @@
 /**
- * The product for many tokens in float32: tiles of TILE × TILE results, 4 × 4 a thread, 16 columns of K at a time through
- * workgroup memory. Weights of any kind are widened while they are staged.
+ * The product for many tokens in float32: tiles of TILE tokens × TILE weight rows, 16 columns of K at a time through workgroup
+ * memory while the next ones wait in registers. Weights of any kind are widened while they are staged, eight at a time.
  *
- * Both operands run along K in memory, so both tiles hold vectors along K and a thread's 4 × 4 products are four
- * vector-by-matrix products: 8 vectors are read for 64 multiply-adds. Rows of a tile are padded by a vector against bank
- * conflicts. Workgroup memory: 15 KiB with a gate, of the 16 that WebGPU guarantees.
+ * Both operands run along K in memory, so both tiles hold vectors along K. A thread stages one octet of each and computes
+ * 8 × 8, 8 × 4 or 4 × 4 results. With a gate the tile's rows are TILE / 2 gate rows, then the up rows that belong to them, so
+ * that a thread has both.
+ *
+ * The vectors of a line are exchanged by bits of the line's number: what eight neighbouring threads read or write together
+ * lies in different banks, without padding. Workgroup memory: 4, 8 or 16 KiB, which is what WebGPU guarantees.
  */
 import { describeVariant, type MatmulVariant, matmulHead } from "./matmul.wgsl.js";
 
 export interface GemmVariant extends MatmulVariant {
-  /** Results along an edge of the tile. */
-  readonly tile: 32 | 64;
+  readonly tile: TileSize;
 }
+
+/** Tokens, and weight rows, of a tile. */
+export type TileSize = 32 | 64 | 128;
 
 export const gemmKernel = (v: GemmVariant): string => /* wgsl */ `
 ${matmulHead(v)}
-fn lineX(firstToken: u32, lastToken: u32, line: u32, quad: u32) -> vec4f { return quadX(min(firstToken + line, lastToken), quad); }
+fn tokenX(firstToken: u32, lastToken: u32, line: u32) -> u32 { return min(firstToken + line, lastToken); }
 ${gemmTile({ tile: v.tile, gate: v.epilogue.gate, enter: wholeMatrix })}`;
 
 const wholeMatrix = /* wgsl */ `
@@ -24,8 +29,13 @@ const wholeMatrix = /* wgsl */ `
   let firstRow = 0u;
   let firstUpRow = p.upRow;`;
 
+/** Results of a tile along the weight rows. */
+export function tileOutputs(tile: number, gate: boolean): number {
+  return gate ? tile / 2 : tile;
+}
+
 export interface GemmTile {
-  readonly tile: 32 | 64;
+  readonly tile: TileSize;
   readonly gate: boolean;
   /**
    * The first statements of main, which declare firstToken and lastToken (those of the tile's tokens that exist), firstRow and
@@ -34,62 +44,119 @@ export interface GemmTile {
   readonly enter: string;
 }
 
-/**
- * The tile's constants and `main`. Needs loadW4, loadU4 (with `gate`), `put`, p.inputs, p.pieceOutputs, and
- *   fn lineX(firstToken: u32, lastToken: u32, line: u32, quad: u32) -> vec4f   of a line of the tile, also beyond lastToken
- */
-export const gemmTile = (v: GemmTile): string => /* wgsl */ `
-const TILE = ${v.tile}u;
-const SIDE = TILE / 4u;      // threads along an edge
-const DEPTH = 4u;            // quads of K in a tile
-const STRIDE = DEPTH + 1u;
-var<workgroup> tileX: array<vec4f, TILE * STRIDE>;
-var<workgroup> tileW: array<vec4f, TILE * STRIDE>;
-${v.gate ? "var<workgroup> tileU: array<vec4f, TILE * STRIDE>;" : ""}
+/** Results of a thread: tokens, rows. */
+const threadResults: Record<TileSize, { readonly tokens: 4 | 8; readonly rows: 4 | 8 }> = {
+  32: { tokens: 4, rows: 4 },
+  64: { tokens: 8, rows: 4 },
+  128: { tokens: 8, rows: 8 },
+};
 
-@compute @workgroup_size(SIDE * SIDE)
+/**
+ * The tile's constants and `main`. Needs quadX, loadW8, loadU8 (with `gate`), `put`, p.inputs, p.pieceOutputs, and
+ *   fn tokenX(firstToken: u32, lastToken: u32, line: u32) -> u32   row of x of a line of the tile, also beyond lastToken
+ */
+export const gemmTile = (v: GemmTile): string => {
+  const { tokens, rows } = threadResults[v.tile];
+  const lines = range(tokens);
+  // Four neighbouring results of a token are a vector.
+  const vectors = range(rows / 4);
+  return /* wgsl */ `
+const TILE = ${v.tile}u;
+const OUTPUTS = ${tileOutputs(v.tile, v.gate)}u;
+const COLUMNS = TILE / ${rows}u;     // threads along the weight rows
+const LINES = TILE / ${tokens}u;       // threads along the tokens
+const DEPTH = 4u;               // quads of K in a tile
+var<workgroup> tileX: array<vec4f, TILE * DEPTH>;
+var<workgroup> tileW: array<vec4f, TILE * DEPTH>;
+fn exchange(line: u32) -> u32 { return (line >> 1u) & 3u; }
+${v.gate ? gatedRows : plainRows}
+
+@compute @workgroup_size(COLUMNS * LINES)   // 2 TILE threads: two octets of each line
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let firstOutput = group.x * TILE;
+  let firstOutput = group.x * OUTPUTS;
 ${v.enter}
-  let column = lane % SIDE;
-  let row = lane / SIDE;
-  // Tokens row + i SIDE, outputs column + j SIDE of the tile.
-  var z: mat4x4f;
-  var up: mat4x4f;
-  let quads = (p.inputs + 3u) / 4u;
-  for (var quad0 = 0u; quad0 < quads; quad0 += DEPTH) {
+  let staged = lane / 2u;
+  let octet = lane % 2u;
+  let at0 = staged * DEPTH + ((2u * octet) ^ exchange(staged));
+  let at1 = staged * DEPTH + ((2u * octet + 1u) ^ exchange(staged));
+  let xRow = tokenX(firstToken, lastToken, staged);
+  let column = lane % COLUMNS;
+  let line = lane / COLUMNS;
+  let xAt = line * DEPTH;
+  let wAt = column * DEPTH;
+  let xExchange = exchange(line);
+  let wExchange = exchange(column);
+  // Tokens line + i LINES, rows column + j COLUMNS of the tile.
+${lines.flatMap((i) => vectors.map((g) => `  var z${i}_${g} = vec4f();`)).join("\n")}
+  let octets = (p.inputs + 15u) / 16u * 2u;
+  var nextX0 = quadX(xRow, 2u * octet);
+  var nextX1 = quadX(xRow, 2u * octet + 1u);
+  var nextW = octetW(firstOutput, firstRow, firstUpRow, staged, octet);
+  for (var octet0 = 0u; octet0 < octets; octet0 += 2u) {
     workgroupBarrier();
-    for (var i = lane; i < TILE * DEPTH; i += SIDE * SIDE) {
-      let line = i / DEPTH;
-      let quad = i % DEPTH;
-      // Lines beyond the edges repeat the last one; their results are not stored.
-      let output = min(firstOutput + line, p.pieceOutputs - 1u);
-      tileX[line * STRIDE + quad] = lineX(firstToken, lastToken, line, quad0 + quad);
-      tileW[line * STRIDE + quad] = loadW4(firstRow + output, quad0 + quad);
-      ${v.gate ? "tileU[line * STRIDE + quad] = loadU4(firstUpRow + output, quad0 + quad);" : ""}
-    }
+    tileX[at0] = nextX0;
+    tileX[at1] = nextX1;
+    tileW[at0] = nextW[0];
+    tileW[at1] = nextW[1];
     workgroupBarrier();
+    // The last round loads its own tile again instead of one beyond the end.
+    let ahead = min(octet0 + 2u, octets - 2u) + octet;
+    nextX0 = quadX(xRow, 2u * ahead);
+    nextX1 = quadX(xRow, 2u * ahead + 1u);
+    nextW = octetW(firstOutput, firstRow, firstUpRow, staged, ahead);
     for (var quad = 0u; quad < DEPTH; quad++) {
-      let at = column * STRIDE + quad;
-      let x0 = tileX[row * STRIDE + quad];
-      let x1 = tileX[(row + SIDE) * STRIDE + quad];
-      let x2 = tileX[(row + 2u * SIDE) * STRIDE + quad];
-      let x3 = tileX[(row + 3u * SIDE) * STRIDE + quad];
-      let w = mat4x4f(tileW[at], tileW[at + SIDE * STRIDE], tileW[at + 2u * SIDE * STRIDE], tileW[at + 3u * SIDE * STRIDE]);
-      z += mat4x4f(x0 * w, x1 * w, x2 * w, x3 * w);
-      ${v.gate ? gateProducts : ""}
+      let xQuad = xAt + (quad ^ xExchange);
+      let wQuad = wAt + (quad ^ wExchange);
+${vectors
+  .map(
+    (g) => `${range(4)
+      .map((j) => `      let w${g}_${j} = tileW[wQuad + ${4 * g + j}u * COLUMNS * DEPTH];`)
+      .join("\n")}
+${range(4)
+  .map((k) => `      let k${g}_${k} = vec4f(w${g}_0[${k}], w${g}_1[${k}], w${g}_2[${k}], w${g}_3[${k}]);`)
+  .join("\n")}`,
+  )
+  .join("\n")}
+${lines
+  .map(
+    (i) => `      let x${i} = tileX[xQuad + ${i}u * LINES * DEPTH];
+${vectors
+  .flatMap((g) => range(4).map((k) => `      z${i}_${g} = fma(vec4f(x${i}[${k}]), k${g}_${k}, z${i}_${g});`))
+  .join("\n")}`,
+  )
+  .join("\n")}
     }
   }
-  for (var i = 0u; i < 4u; i++) {
-    let token = firstToken + row + i * SIDE;
-    if (token > lastToken) { break; }
-    for (var j = 0u; j < 4u; j++) { put(z[i][j], up[i][j], token, firstOutput + column + j * SIDE); }
-  }
+${lines.map((i) => `  if (firstToken + line + ${i}u * LINES <= lastToken) {\n${puts(i, rows, v.gate)}\n  }`).join("\n")}
+}`;
+};
+
+/** Stores the results of a thread's token. */
+function puts(i: number, rows: number, gate: boolean): string {
+  const z = (j: number): string => `z${i}_${Math.floor(j / 4)}[${j % 4}]`;
+  return range(gate ? rows / 2 : rows)
+    .map((j) => {
+      const up = gate ? z(j + rows / 2) : "0.0";
+      return `    put(${z(j)}, ${up}, firstToken + line + ${i}u * LINES, firstOutput + column + ${j}u * COLUMNS);`;
+    })
+    .join("\n");
+}
+
+// Lines beyond the edge repeat the last row; their results are not stored.
+const plainRows = /* wgsl */ `
+fn octetW(firstOutput: u32, firstRow: u32, firstUpRow: u32, line: u32, octet: u32) -> mat2x4f {
+  return loadW8(firstRow + min(firstOutput + line, p.pieceOutputs - 1u), octet);
+}`;
+const gatedRows = /* wgsl */ `
+fn octetW(firstOutput: u32, firstRow: u32, firstUpRow: u32, line: u32, octet: u32) -> mat2x4f {
+  let output = min(firstOutput + line % OUTPUTS, p.pieceOutputs - 1u);
+  if (line < OUTPUTS) { return loadW8(firstRow + output, octet); }
+  return loadU8(firstUpRow + output, octet);
 }`;
 
-const gateProducts = /* wgsl */ `
-      let u = mat4x4f(tileU[at], tileU[at + SIDE * STRIDE], tileU[at + 2u * SIDE * STRIDE], tileU[at + 3u * SIDE * STRIDE]);
-      up += mat4x4f(x0 * u, x1 * u, x2 * u, x3 * u);`;
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
 
 export function gemmLabel(v: GemmVariant): string {
   return `matmul gemm ${describeVariant(v)} tile=${v.tile}`;

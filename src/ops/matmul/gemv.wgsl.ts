@@ -67,13 +67,18 @@ export const gemvKernel = (v: GemvVariant): string => {
   const sums = codeRows.flatMap((r) => tokens.map((t) => `${r}_${t}`));
   const matrix = (r: number): string => (r < v.rows ? "W" : "U");
   const xOf = (t: number): string => `min(firstToken + ${t}u, p.tokens - 1u)`;
+  // The norm's factor of a row is known at the end, and goes to the sums.
+  const loadX = (quad: string): string =>
+    v.norm
+      ? `        let gains = gain[${quad}];\n${tokens.map((t) => `        let bare${t} = quadX(${xOf(t)}, ${quad}); squares${t} += dot(bare${t}, bare${t}); let x${t} = bare${t} * gains;`).join("\n")}`
+      : tokens.map((t) => `        let x${t} = quadX(${xOf(t)}, ${quad});`).join("\n");
   const byVectors = /* wgsl */ `
     for (var vector = lane; vector < length; vector += laneCount) {
 ${codeRows.map((r) => `      let codes${r} = vector${matrix(r)}(row${r}, vector);`).join("\n")}
 ${sums.map((i) => `      var inVector${i} = 0.0;`).join("\n")}
       for (var quad = 0u; quad < VECTOR_QUADS; quad++) {
 ${codeRows.map((r) => `        let w${r} = decodeQuad(codes${r}, quad);`).join("\n")}
-${tokens.map((t) => `        let x${t} = quadX(${xOf(t)}, vector * VECTOR_QUADS + quad);`).join("\n")}
+${loadX("vector * VECTOR_QUADS + quad")}
 ${codeRows.flatMap((r) => tokens.map((t) => `        inVector${r}_${t} += dot(w${r}, x${t});`)).join("\n")}
       }
 ${codeRows.map((r) => `      let scale${r} = scale${matrix(r)}(row${r}, vector);`).join("\n")}
@@ -82,7 +87,7 @@ ${codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += scale${r} * i
   const byQuads = /* wgsl */ `
     for (var quad = lane; quad < length; quad += laneCount) {
 ${codeRows.map((r) => `      let w${r} = load${matrix(r)}4(row${r}, quad);`).join("\n")}
-${tokens.map((t) => `      let x${t} = quadX(${xOf(t)}, quad);`).join("\n")}
+${loadX("quad")}
 ${codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += dot(w${r}, x${t});`)).join("\n")}
     }`;
   const walk = v.walk === "quads" ? byQuads : byVectors;
@@ -111,8 +116,11 @@ fn main(@builtin(workgroup_id) group: vec3u, lanes: Lanes) {
     // Outputs beyond the piece read its last row and are not stored.
 ${codeRows.map((r) => `    let row${r} = min(output + ${r % v.rows}u, p.pieceOutputs - 1u)${r < v.rows ? "" : " + p.upRow"};`).join("\n")}
 ${sums.map((i) => `    var sum${i} = 0.0;`).join("\n")}
+${v.norm ? tokens.map((t) => `    var squares${t} = 0.0;`).join("\n") : ""}
 ${walk}
+${v.norm ? norm(tokens, xOf, sums) : ""}
     let totals = addLanes(array<f32, SUMS>(${sums.map((i) => `sum${i}`).join(", ")}), lane);
+${v.epilogue.multiplyNorm ? factorScales(tokens, xOf) : ""}
     // A lane for each result: one after the other would wait for memory as often.
     for (var first = 0u; first < RESULTS; first += laneCount) {
       let result = first + lane;
@@ -121,11 +129,31 @@ ${walk}
 ${range(v.rows * v.tokens)
   .map((i) => `      if (result == ${i}u) { z = totals[${i}]; up = totals[SUMS - RESULTS + ${i}u]; }`)
   .join("\n")}
+${v.epilogue.multiplyNorm ? tokens.map((t) => `      if (result % TOKENS == ${t}u) { factorScale = factorScale${t}; }`).join("\n") : ""}
       if (result < RESULTS && output < groupEnd) { put(z, up, firstToken + result % TOKENS, output + result / TOKENS); }
     }
   }
 }`;
 };
+
+/** Scales the sums, and stores the normed rows: a stretch each unit. With subgroups only, on rows whose loads are whole. */
+const norm = (tokens: readonly number[], xOf: (t: number) => string, sums: readonly string[]): string => /* wgsl */ `
+${tokens.map((t) => `    let scaleX${t} = inverseSqrt(subgroupAdd(squares${t}) / f32(p.inputs) + p.eps);`).join("\n")}
+${sums.map((i) => `    sum${i} *= scaleX${i.split("_")[1]};`).join("\n")}
+    if (output < groupEnd) {
+      let units = (p.pieceOutputs + ROWS - 1u) / ROWS;
+      for (var quad = output / ROWS * laneCount + lane; quad < p.inputs / 4u; quad += units * laneCount) {
+${tokens.map((t) => `        normed[${xOf(t)} * (p.inputs / 4u) + quad] = quadX(${xOf(t)}, quad) * scaleX${t} * gain[quad];`).join("\n")}
+      }
+    }`;
+
+/** Each unit adds up the squares of its tokens' rows of the factor. With subgroups only. */
+const factorScales = (tokens: readonly number[], xOf: (t: number) => string): string => /* wgsl */ `
+${tokens.map((t) => `    var factorSquares${t} = 0.0;`).join("\n")}
+    for (var quad = lane; quad < p.outputs / 4u; quad += laneCount) {
+${tokens.map((t) => `      let factor${t} = factor[${xOf(t)} * (p.outputs / 4u) + quad]; factorSquares${t} += dot(factor${t}, factor${t});`).join("\n")}
+    }
+${tokens.map((t) => `    let factorScale${t} = inverseSqrt(subgroupAdd(factorSquares${t}) / f32(p.outputs) + p.eps);`).join("\n")}`;
 
 function range(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);

@@ -1,8 +1,13 @@
 /** Chooses and launches the WebGPU kernels of a checked product. */
 import { type BufferSlice, DeviceError, type WebGpuDevice, type WebGpuKernel } from "../../device/index.js";
+import { empty, type Tensor } from "../../tensor/index.js";
 import type { Epilogue } from "./epilogue.wgsl.js";
-import { type GemmVariant, gemmKernel, gemmLabel } from "./gemm.wgsl.js";
+import { type GemmVariant, gemmKernel, gemmLabel, type TileSize, tileOutputs } from "./gemm.wgsl.js";
 import {
+  HALVES_WORKGROUP,
+  halvesKernel,
+  halvesParams,
+  halvesRowOctets,
   type MatrixGemmVariant,
   matrixGemmKernel,
   matrixGemmLabel,
@@ -29,8 +34,10 @@ import {
 export const GEMV_TOKENS = 8;
 /** Up to this many, blocks of GEMV_TOKENS walk them once each, where tiles would leave most of a GPU idle. */
 const GEMV_BLOCKS_TOKENS = 64;
-/** Tiles that keep a big GPU busy (132 multiprocessors in an H100); a CPU is busy with one. */
-const enoughTiles = (device: WebGpuDevice): number => (device.isSoftware ? 1 : 128);
+/** Tiles that keep a big GPU busy (132 multiprocessors in an H100). */
+const BUSY_TILES = 128;
+/** A CPU is busy with one. */
+const enoughTiles = (device: WebGpuDevice): number => (device.isSoftware ? 1 : BUSY_TILES);
 /** Subgroups that do: four for each multiprocessor, and then some. */
 const ENOUGH_SUBGROUPS = 1024;
 /** Rows of at most this many 16-byte vectors are short: one for each lane of a common subgroup. */
@@ -55,18 +62,22 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyT
       `matmul: the scales of ${w.kind} [${w.rows}, ${w.columns}] exceed a binding of ${device.limits.maxBindingBytes} bytes; store gate and up weights apart`,
     );
   }
-  const { kernel, grid, gemv } = chooseKernel(device, plan, busyTiles);
+  const { kernel, grid, gemv, takesHalves } = chooseKernel(device, plan, busyTiles);
+  const halves = takesHalves ? halvesOf(device, plan) : undefined;
   for (const piece of pieces) {
     const upBegin = Math.floor((N + piece.begin) / unit) * unit;
     const scaleRows = bindsAllScales ? allRows : piece;
     const buffers: readonly (BufferSlice | undefined)[] = [
-      x,
+      halves ?? x,
       codesOf(w, piece),
       gate ? codesOf(w, { begin: upBegin, end: N + piece.end }) : undefined,
       scalesOf(w, scaleRows),
       plan.bias,
       plan.multiply,
+      plan.multiplyNorm?.weight,
       plan.residual?.tensor,
+      plan.norm?.weight,
+      plan.norm?.out,
       plan.out,
     ];
     const size = piece.end - piece.begin;
@@ -86,6 +97,7 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyT
         upScaleRow: gate ? upBegin : 0,
         alpha: plan.residual?.alpha ?? 0,
         beta: plan.residual?.beta ?? 1,
+        eps: (plan.norm ?? plan.multiplyNorm)?.eps ?? 0,
         groupOutputs: gemv?.groupOutputs ?? 0,
         rounds: gemv?.rounds ?? 0,
         gridWidth: folded[0],
@@ -94,6 +106,25 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyT
       cost: cost(plan, piece),
     });
   }
+  halves?.dispose();
+}
+
+/** x rounded to halves, for the matrix units. */
+function halvesOf(device: WebGpuDevice, { x, T, K }: MatmulPlan): Tensor {
+  const rowOctets = halvesRowOctets(K);
+  const halves = empty(device, [T, rowOctets * 4], "u32", "matmul halves");
+  const load = xLoadOf(K);
+  const height = Math.min(T, device.limits.maxWorkgroupsPerDimension);
+  device.run(
+    kept(`matmul halves ${load}`, () => halvesKernel(load)),
+    {
+      buffers: [x, halves],
+      params: halvesParams.write({ tokens: T, inputs: K, rowOctets }),
+      grid: [Math.ceil(rowOctets / HALVES_WORKGROUP), height, Math.ceil(T / height)],
+      cost: { bytes: x.byteLength + halves.byteLength, operations: 0 },
+    },
+  );
+  return halves;
 }
 
 interface Choice {
@@ -101,6 +132,7 @@ interface Choice {
   /** Workgroups for a number of outputs. */
   readonly grid: (outputs: number) => readonly [number, number, number];
   readonly gemv?: { readonly groupOutputs: number; readonly rounds: number };
+  readonly takesHalves?: true;
 }
 
 function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number): Choice {
@@ -113,8 +145,10 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number)
       activation: plan.activation,
       gate,
       multiply: plan.multiply !== undefined,
+      multiplyNorm: plan.multiplyNorm !== undefined,
       residual: plan.residual !== undefined,
     },
+    norm: plan.norm !== undefined,
   };
   if (T <= GEMV_TOKENS || (T <= GEMV_BLOCKS_TOKENS && Math.ceil(T / 32) * Math.ceil(N / 32) < busyTiles)) {
     const v: GemvVariant = { ...variant, ...gemvShape(w, T, N, gate), subgroups: device.features.subgroups };
@@ -131,13 +165,52 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number)
     return {
       kernel: kept(`${matrixGemmLabel(v)} of ${v.subgroupSize}`, () => matrixGemmKernel(v)),
       grid: (outputs) => [Math.ceil(outputs / tileOutputs), Math.ceil(T / matrixTile), 1],
+      takesHalves: true,
     };
   }
-  const v: GemmVariant = { ...variant, tile: gemmTile(T, N) };
+  const v: GemmVariant = { ...variant, tile: gemmTile(T, N, gate) };
   return {
     kernel: kept(gemmLabel(v), () => gemmKernel(v)),
-    grid: (outputs) => [Math.ceil(outputs / v.tile), Math.ceil(T / v.tile), 1],
+    grid: (outputs) => [Math.ceil(outputs / tileOutputs(v.tile, gate)), Math.ceil(T / v.tile), 1],
   };
+}
+
+/** What follows or precedes a product, as its options say. */
+interface Operands {
+  readonly bias?: unknown;
+  readonly gate?: boolean;
+  readonly multiply?: unknown;
+  readonly residual?: unknown;
+}
+
+/** Longer rows take longer than a launch of their own. */
+const FOLDED_NORM_CHANNELS = 2048;
+/** Each unit norms the factor's rows again: more of them than this cost more than a launch. */
+const FOLDED_FACTOR_TOKENS = 4;
+
+/** Whether a product of T tokens can norm x on the way. */
+export function canFoldNorm(device: WebGpuDevice, w: WeightMatrix, T: number, o: Operands): boolean {
+  const bound = 5 + [o.gate, w.scales, o.bias, o.multiply, o.residual].filter(Boolean).length;
+  return (
+    device.features.subgroups &&
+    T <= GEMV_TOKENS &&
+    w.columns <= FOLDED_NORM_CHANNELS &&
+    xLoadOf(w.columns) === "whole" &&
+    bound <= device.limits.maxStorageBuffers
+  );
+}
+
+/** Whether a product of T tokens can norm the rows of its factor. */
+export function canFoldMultiplyNorm(device: WebGpuDevice, w: WeightMatrix, T: number, o: Operands): boolean {
+  return (
+    device.features.subgroups &&
+    T <= FOLDED_FACTOR_TOKENS &&
+    w.rows <= FOLDED_NORM_CHANNELS &&
+    w.rows % 4 === 0 &&
+    !o.gate &&
+    !o.bias &&
+    !o.residual
+  );
 }
 
 /** How tokens of K columns are loaded. */
@@ -180,8 +253,10 @@ export function gemvGroup(
 }
 
 /** Small tiles where large ones would leave most of a GPU idle, or hang over the edge. */
-function gemmTile(T: number, N: number): 32 | 64 {
-  return T > 32 && Math.ceil(T / 64) * Math.ceil(N / 64) >= 128 ? 64 : 32;
+function gemmTile(T: number, N: number, gate: boolean): TileSize {
+  const tiles = (tile: TileSize): number => Math.ceil(T / tile) * Math.ceil(N / tileOutputs(tile, gate));
+  if (T > 64 && tiles(128) >= 2 * BUSY_TILES) return 128;
+  return T > 32 && tiles(64) >= BUSY_TILES ? 64 : 32;
 }
 
 function canUseMatrices({ features, limits }: WebGpuDevice, { precision, w, T, K }: MatmulPlan): boolean {
@@ -240,6 +315,7 @@ const kinds: readonly WeightKind[] = ["f32", "f16", "bf16", "int8", "int4"];
 const plain: Epilogue = { bias: false, activation: "none", gate: false, multiply: false, residual: false };
 const gated: Epilogue = { ...plain, activation: "silu", gate: true };
 const full: Epilogue = { bias: true, activation: "gelu", gate: false, multiply: true, residual: true };
+const normedFactor: Epilogue = { ...plain, activation: "sigmoid", multiply: true, multiplyNorm: true };
 const fullGated: Epilogue = { ...full, activation: "sigmoid", gate: true };
 
 /**
@@ -248,6 +324,9 @@ const fullGated: Epilogue = { ...full, activation: "sigmoid", gate: true };
  */
 export function matmulVariants(): WebGpuKernel[] {
   const found: WebGpuKernel[] = [];
+  for (const x of ["whole", "quads", "scalars"] as const) {
+    found.push({ label: `matmul halves ${x}`, code: halvesKernel(x) });
+  }
   const add = (label: string, code: string): void => void found.push({ label, code });
   for (const kind of kinds) {
     for (const epilogue of [plain, gated, full, fullGated]) {
@@ -264,10 +343,24 @@ export function matmulVariants(): WebGpuKernel[] {
             }
           }
         }
-        for (const tile of [32, 64] as const) {
+        for (const tile of [32, 64, 128] as const) {
+          // Sizes differ in nothing that x or the flags touch.
+          if (tile === 128 && x !== "whole") continue;
           const v: GemmVariant = { kind, x, epilogue, tile };
           add(gemmLabel(v), gemmKernel(v));
         }
+      }
+    }
+  }
+  for (const kind of kinds) {
+    for (const tokens of [1, 2, 4, 8] as const) {
+      const walk = tokens === 1 ? "vectors" : "quads";
+      const shape = { kind, x: "whole", subgroups: true, tokens, rows: mostRows(kind, tokens, true), walk } as const;
+      for (const v of [
+        { ...shape, epilogue: gated, norm: true },
+        { ...shape, epilogue: normedFactor },
+      ] satisfies GemvVariant[]) {
+        add(gemvLabel(v), gemvKernel(v));
       }
     }
   }
@@ -277,11 +370,9 @@ export function matmulVariants(): WebGpuKernel[] {
 /** Kernels for matrix units: to be compiled as modules only, where the device has none. */
 export function matmulMatrixVariants(): WebGpuKernel[] {
   return kinds.flatMap((kind) =>
-    ([plain, gated, full, fullGated] as const).flatMap((epilogue) =>
-      (["whole", "quads", "scalars"] as const).map((x) => {
-        const v: MatrixGemmVariant = { kind, x, epilogue, subgroupSize: 32 };
-        return { label: matrixGemmLabel(v), code: matrixGemmKernel(v) };
-      }),
-    ),
+    ([plain, gated, full, fullGated] as const).map((epilogue) => {
+      const v: MatrixGemmVariant = { kind, epilogue, subgroupSize: 32 };
+      return { label: matrixGemmLabel(v), code: matrixGemmKernel(v) };
+    }),
   );
 }

@@ -15,9 +15,10 @@
  * Departs   one contract covers the product and its epilogue, because reading and writing [T, N'] once more for each
  *           step costs as much as a small product.
  */
-import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
 import { launchMatmulCpu } from "./matmul.launch-cpu.js";
-import { launchMatmulWebGpu } from "./matmul.launch-webgpu.js";
+import { canFoldMultiplyNorm, canFoldNorm, launchMatmulWebGpu } from "./matmul.launch-webgpu.js";
 import type { Activation, MatmulPlan, Residual } from "./plan.js";
 import type { WeightMatrix } from "./weight-matrix.js";
 
@@ -30,6 +31,8 @@ export interface MatmulOptions {
   readonly gate?: boolean;
   /** f32 [T, N']. */
   readonly multiply?: Tensor;
+  /** Norm of the rows of `multiply`, before it multiplies. */
+  readonly multiplyNorm?: RowNorm;
   readonly residual?: Residual;
 }
 
@@ -43,7 +46,57 @@ export interface MatmulOptions {
  * Cost: 2·T·K·rows FLOPs; reads the weights once.
  */
 export function matmul(x: Tensor, w: WeightMatrix, options: MatmulOptions = {}): Tensor {
-  const { bias, multiply, residual, gate = false } = options;
+  const { multiply, multiplyNorm, ...rest } = options;
+  if (!multiply || !multiplyNorm || foldsMultiplyNorm(x, w, options)) return multiplied(x, w, options, undefined);
+  using factor = rmsNorm(multiply, multiplyNorm.weight, multiplyNorm);
+  return multiplied(x, w, { ...rest, multiply: factor }, undefined);
+}
+
+/**
+ * n = RMSNorm(x) and the product with n: in one launch where rows are few and short, so that waiting for launches is what
+ * costs.
+ *
+ * @returns f32 [T, K] and f32 [T, N'].
+ */
+export function normedMatmul(
+  x: Tensor,
+  norm: RowNorm,
+  w: WeightMatrix,
+  options: Omit<MatmulOptions, "multiplyNorm"> = {},
+): { readonly normed: Tensor; readonly product: Tensor } {
+  if (!foldsNorm(x, w, norm, options)) {
+    const normed = rmsNorm(x, norm.weight, norm);
+    return { normed, product: matmul(normed, w, options) };
+  }
+  const normed = empty(x.device, x.shape, "f32", "normed");
+  return { normed, product: multiplied(x, w, options, { ...norm, out: normed }) };
+}
+
+function foldsNorm(x: Tensor, w: WeightMatrix, norm: RowNorm, options: MatmulOptions): boolean {
+  const { device } = x;
+  const [T = 0, K = 0] = x.shape;
+  return (
+    device.kind === "webgpu" &&
+    activeTape() === undefined &&
+    K === w.columns &&
+    sameShape(norm.weight.shape, [K]) &&
+    canFoldNorm(device, w, T, options)
+  );
+}
+
+function foldsMultiplyNorm(x: Tensor, w: WeightMatrix, { multiplyNorm, ...options }: MatmulOptions): boolean {
+  const { device } = x;
+  return (
+    device.kind === "webgpu" &&
+    activeTape() === undefined &&
+    multiplyNorm !== undefined &&
+    sameShape(multiplyNorm.weight.shape, [w.rows]) &&
+    canFoldMultiplyNorm(device, w, x.shape[0] ?? 0, options)
+  );
+}
+
+function multiplied(x: Tensor, w: WeightMatrix, options: MatmulOptions, norm: MatmulPlan["norm"]): Tensor {
+  const { bias, multiply, multiplyNorm, residual, gate = false } = options;
   const [T, K] = x.shape;
   if (T === undefined || K === undefined || x.shape.length !== 2 || T < 1 || K !== w.columns) {
     throw new ShapeError("matmul", "x", `[T ≥ 1, K=${w.columns}] (as the weights)`, x.shape);
@@ -61,7 +114,8 @@ export function matmul(x: Tensor, w: WeightMatrix, options: MatmulOptions = {}):
   const out = empty(x.device, [T, N], "f32", "matmul");
   const activation = options.activation ?? (gate ? "silu" : "none");
   const { precision } = w;
-  const plan: MatmulPlan = { x, w, out, T, K, N, bias, activation, gate, multiply, residual, precision };
+  const operands = { bias, activation, gate, multiply, multiplyNorm, norm, residual };
+  const plan: MatmulPlan = { x, w, out, T, K, N, ...operands, precision };
   const { device } = x;
   if (device.kind === "cpu") launchMatmulCpu(device, plan);
   else launchMatmulWebGpu(device, plan);

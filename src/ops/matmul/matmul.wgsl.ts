@@ -1,8 +1,9 @@
 /**
  * What the WebGPU products share: parameters, bindings, and the loading of x.
  *
- * Bindings  x, codes of the weight rows (W), codes of the up rows (U, with `gate`), scales (int8 and int4), bias, multiply,
- *           residual, out: those in use, in this order. That is at most 8, WebGPU's guaranteed minimum.
+ * Bindings  x, codes of the weight rows (W), codes of the up rows (U, with `gate`), scales (int8 and int4), bias, multiply and
+ *           its norm's weight, residual, the norm's weight and result (of kernels that norm x), out: those in use, in this
+ *           order. Without norms that is at most 8, WebGPU's guaranteed minimum.
  * Pieces    A launch computes columns firstOutput … firstOutput + pieceOutputs − 1 of the result: codes W are bound from
  *           the piece's first row, codes U from `upRow` rows before the piece's first up row, because a binding must begin
  *           at an aligned byte.
@@ -26,6 +27,8 @@ export const matmulParams = params({
   upScaleRow: "u32",
   alpha: "f32",
   beta: "f32",
+  /** Of the norms of x and of the factor. */
+  eps: "f32",
   /** One-row products: outputs of a workgroup, rounds that it takes, workgroups along x of the folded grid. */
   groupOutputs: "u32",
   rounds: "u32",
@@ -40,8 +43,11 @@ export type XLoad = "whole" | "quads" | "scalars";
 
 export interface MatmulVariant {
   readonly kind: WeightKind;
-  readonly x: XLoad;
+  /** `halves`: the kernel loads vectors of eight halves itself. */
+  readonly x: XLoad | "halves";
   readonly epilogue: Epilogue;
+  /** x is normed on the way, and the normed rows are stored: of the kernels for few tokens. */
+  readonly norm?: boolean;
 }
 
 /** Binding 1 and `fn quadX(token: u32, quad: u32) -> vec4f`; needs p.inputs. */
@@ -68,7 +74,7 @@ fn quadX(token: u32, quad: u32) -> vec4f {
 };
 
 /** Parameters, bindings and the functions `quadX`, `load…`, `finish`, `put`; follows any `enable` lines. */
-export function matmulHead({ kind, x, epilogue }: MatmulVariant): string {
+export function matmulHead({ kind, x, epilogue, norm = false }: MatmulVariant): string {
   const count = { at: 1 };
   const next = (used: boolean): number => (used ? ++count.at : 0);
   const w = next(true);
@@ -76,16 +82,20 @@ export function matmulHead({ kind, x, epilogue }: MatmulVariant): string {
   const scales = next(hasScales(kind));
   const bias = next(epilogue.bias);
   const multiply = next(epilogue.multiply);
+  const multiplyGain = next(epilogue.multiplyNorm ?? false);
   const residual = next(epilogue.residual);
+  const gain = next(norm);
+  const normed = next(norm);
   const out = next(true);
   return /* wgsl */ `
 ${matmulParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
-${quadX[x]}
+${x === "halves" ? "@group(0) @binding(1) var<storage, read> x: array<vec4u>;" : quadX[x]}
 ${weightDecoding(kind)}
 ${weightAccess({ kind, name: "W", codes: w, scales, scaleRow: "p.scaleRow" })}
 ${epilogue.gate ? weightAccess({ kind, name: "U", codes: u, scales: "W", scaleRow: "p.upScaleRow" }) : ""}
-${epilogueWgsl(epilogue, { bias, multiply, residual })}
+${epilogueWgsl(epilogue, { bias, multiply, multiplyGain, residual })}
+${norm ? normBindings(gain, normed) : ""}
 @group(0) @binding(${out}) var<storage, read_write> out: array<f32>;
 // Stores one result; \`output\` counts from the piece's first.
 fn put(z: f32, up: f32, token: u32, output: u32) {
@@ -96,8 +106,12 @@ fn put(z: f32, up: f32, token: u32, output: u32) {
 }`;
 }
 
+const normBindings = (gain: number, normed: number): string => /* wgsl */ `
+@group(0) @binding(${gain}) var<storage, read> gain: array<vec4f>;              // [K]
+@group(0) @binding(${normed}) var<storage, read_write> normed: array<vec4f>;    // [T, K]`;
+
 /** "int4 whole silu gate bias" */
-export function describeVariant({ kind, x, epilogue: e }: MatmulVariant): string {
-  const flags = (["gate", "bias", "multiply", "residual"] as const).filter((flag) => e[flag]);
-  return [kind, x, ...(e.activation === "none" ? [] : [e.activation]), ...flags].join(" ");
+export function describeVariant({ kind, x, epilogue: e, norm }: MatmulVariant): string {
+  const flags = (["gate", "bias", "multiply", "multiplyNorm", "residual"] as const).filter((flag) => e[flag]);
+  return [kind, x, ...(e.activation === "none" ? [] : [e.activation]), ...flags, ...(norm ? ["norm"] : [])].join(" ");
 }

@@ -1,5 +1,6 @@
 /** A checked matrix product, ready for a backend: what `matmul` hands to its launches. */
 import type { Tensor } from "../../tensor/index.js";
+import type { RowNorm } from "../rms-norm/rms-norm.js";
 import type { WeightMatrix } from "./weight-matrix.js";
 
 export type Activation = "none" | "silu" | "sigmoid" | "gelu";
@@ -34,6 +35,10 @@ export interface MatmulPlan {
   readonly gate: boolean;
   /** [T, N']. */
   readonly multiply: Tensor | undefined;
+  /** The norm of the rows of `multiply`, where the launch folds it in. */
+  readonly multiplyNorm?: RowNorm | undefined;
+  /** The norm of the rows of x, where the launch folds it in; `out` [T, K] gets the normed rows. */
+  readonly norm?: (RowNorm & { readonly out: Tensor }) | undefined;
   readonly residual: Residual | undefined;
   /** f16: products may be computed in float16 with float32 sums, where the device has matrix instructions for it. */
   readonly precision: "f32" | "f16";

@@ -6,6 +6,7 @@
  */
 import { type BufferSlice, DeviceError, type WebGpuDevice, type WebGpuKernel } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
+import { tileOutputs } from "../matmul/gemm.wgsl.js";
 import { GEMV_TOKENS, gemvGroup, kept, walkOf, xLoadOf } from "../matmul/matmul.launch-webgpu.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightParamValues } from "../matmul/weights/load.wgsl.js";
@@ -20,6 +21,7 @@ import {
   scalesOf,
 } from "../matmul/weights/pieces.js";
 import { type MixVariant, mixVariants } from "./mix.wgsl.js";
+import { normRouteVariants } from "./norm-route.launch-webgpu.js";
 import type { MoePlan } from "./plan.js";
 import {
   type ExpertRows,
@@ -243,7 +245,7 @@ function launchTiles(device: WebGpuDevice, plan: MoePlan): void {
         {
           buffers: buffers.filter((buffer) => buffer !== undefined),
           params: expertTilesParams.write({ ...pieceParams(w, piece, experts), pieceOutputs: outputs, topK }),
-          grid: [Math.ceil(outputs / tile), tileCount],
+          grid: [Math.ceil(outputs / tileOutputs(tile, does === "gate")), tileCount],
           cost: {
             bytes: share * (w.codes.byteLength + from.byteLength + to.byteLength),
             operations: share * operations,
@@ -289,7 +291,7 @@ function mixParams({ H, residual }: MoePlan) {
 
 /** All kernels; each snippet with each kind and shape, not every combination. */
 export function moeVariants(): WebGpuKernel[] {
-  const found: WebGpuKernel[] = [groupKernel, mapKernel];
+  const found: WebGpuKernel[] = [groupKernel, mapKernel, ...normRouteVariants()];
   const add = (label: string, code: string): void => void found.push({ label, code });
   for (const mix of mixVariants) add(combineLabel(mix), combineKernel(mix));
   for (const kind of ["f32", "f16", "bf16", "int8", "int4"] as const) {

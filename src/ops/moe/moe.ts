@@ -17,13 +17,15 @@
  * product for each (token, choice), which reads the chosen experts alone. Many: tokens are sorted by expert on the device
  * (in their order, no atomics), and tiles of one expert's tokens are multiplied; the grid is that of the worst routing.
  */
-import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import { matmul } from "../matmul/matmul.js";
 import type { Residual } from "../matmul/plan.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
-import { routeExperts } from "../route-experts/route-experts.js";
+import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
+import { type Routes, routeExperts } from "../route-experts/route-experts.js";
 import { launchMoeCpu } from "./moe.launch-cpu.js";
 import { launchMoeWebGpu } from "./moe.launch-webgpu.js";
+import { canFoldRouting, launchNormRoute } from "./norm-route.launch-webgpu.js";
 import type { MoePlan } from "./plan.js";
 
 export interface MoeWeights {
@@ -62,29 +64,58 @@ export interface MoeOptions {
  * Cost: 6·T·k·H·I FLOPs; reads the experts that are chosen.
  */
 export function moe(x: Tensor, w: MoeWeights, options: MoeOptions): Tensor {
-  const { experts: E, topK, normalise, residual, shared } = options;
-  const { router, gateUp, down } = w;
-  const [T, H] = x.shape;
-  if (T === undefined || H === undefined || x.shape.length !== 2 || T < 1) {
-    throw new ShapeError("moe", "x", "[T ≥ 1, H]", x.shape);
-  }
-  const I = down.columns;
-  checkWeights("router", router, E, H, "[E, H]", x);
-  checkWeights("down", down, E * H, I, "[E·H, I]", x);
-  checkWeights("gateUp", gateUp, E * 2 * I, H, "[E·2·I, H]", x);
-  checkOperand("x", x, [T, H], x);
-  checkOperand("residual", residual?.tensor, [T, H], x);
-  checkOperand("shared output", shared?.output, [T, H], x);
-  checkOperand("shared coefficient", shared?.coefficient, [T, 1], x);
+  check(x, w, options);
+  using logits = matmul(x, w.router);
+  const routes = routeExperts(logits, options);
+  using _experts = routes.experts;
+  using _weights = routes.weights;
+  return mixture(x, w, routes, options);
+}
 
+export interface NormedMoeOptions extends Omit<MoeOptions, "residual" | "shared"> {
+  /** `normed`: the normed rows. */
+  readonly residual?: Residual | (Omit<Residual, "tensor"> & { readonly tensor: "normed" });
+}
+
+/**
+ * n = RMSNorm(x) and the expert layer of n: norm, router and routing in one launch where rows are few and short.
+ *
+ * @returns n and the result, both f32 [T, H].
+ */
+export function normedMoe(
+  x: Tensor,
+  norm: RowNorm,
+  w: MoeWeights,
+  { residual, ...options }: NormedMoeOptions,
+): { readonly normed: Tensor; readonly product: Tensor } {
   const { device } = x;
-  const logits = matmul(x, router);
-  const routes = routeExperts(logits, { topK, normalise });
+  if (device.kind !== "webgpu" || activeTape() || !canFoldRouting(device, x, norm, w.router, options)) {
+    const normed = rmsNorm(x, norm.weight, norm);
+    return { normed, product: moe(normed, w, { ...options, residual: residualOf(residual, normed) }) };
+  }
+  check(x, w, options);
+  const { normed, routes } = launchNormRoute(device, x, norm, w.router, options);
+  using _experts = routes.experts;
+  using _weights = routes.weights;
+  return { normed, product: mixture(normed, w, routes, { ...options, residual: residualOf(residual, normed) }) };
+}
+
+function residualOf(residual: NormedMoeOptions["residual"], normed: Tensor): Residual | undefined {
+  return residual && { ...residual, tensor: residual.tensor === "normed" ? normed : residual.tensor };
+}
+
+/** The experts that `routes` names; all operands are checked but the residual. */
+function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions): Tensor {
+  const { experts: E, topK, residual, shared } = options;
+  const { router, gateUp, down } = w;
+  const [T = 0, H = 0] = x.shape;
+  const I = down.columns;
+  checkOperand("residual", residual?.tensor, [T, H], x);
+  const { device } = x;
   const out = empty(device, [T, H], "f32", "moe");
   const plan: MoePlan = { x, gateUp, down, routes, out, T, H, I, experts: E, topK, residual, shared };
   if (device.kind === "cpu") launchMoeCpu(device, plan);
   else launchMoeWebGpu(device, plan);
-  for (const temporary of [logits, routes.experts, routes.weights]) temporary.dispose();
 
   const weights = [router, gateUp, down].flatMap(({ codes, scales }) => [codes, scales]);
   const inputs = [x, ...weights, residual?.tensor, shared?.output, shared?.coefficient];
@@ -94,6 +125,20 @@ export function moe(x: Tensor, w: MoeWeights, options: MoeOptions): Tensor {
     [out],
   );
   return out;
+}
+
+function check(x: Tensor, { router, gateUp, down }: MoeWeights, { experts: E, shared }: MoeOptions): void {
+  const [T, H] = x.shape;
+  if (T === undefined || H === undefined || x.shape.length !== 2 || T < 1) {
+    throw new ShapeError("moe", "x", "[T ≥ 1, H]", x.shape);
+  }
+  const I = down.columns;
+  checkWeights("router", router, E, H, "[E, H]", x);
+  checkWeights("down", down, E * H, I, "[E·H, I]", x);
+  checkWeights("gateUp", gateUp, E * 2 * I, H, "[E·2·I, H]", x);
+  checkOperand("x", x, [T, H], x);
+  checkOperand("shared output", shared?.output, [T, H], x);
+  checkOperand("shared coefficient", shared?.coefficient, [T, 1], x);
 }
 
 function checkWeights(name: string, w: WeightMatrix, rows: number, columns: number, axes: string, x: Tensor): void {

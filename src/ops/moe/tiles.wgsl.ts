@@ -139,22 +139,18 @@ const enterTile = /* wgsl */ `
   let firstToken = tiles[group.y].y;
   let lastToken = min(firstToken + TILE, starts[expert + 1u]) - 1u;
   let firstRow = expert * p.expertRows - p.firstRow;
-  let firstUpRow = firstRow + p.pieceOutputs;
-  if (lane < TILE) { prepareLine(firstToken, lastToken, lane); }`;
+  let firstUpRow = firstRow + p.pieceOutputs;`;
 
 const gateEnds = /* wgsl */ `
 ${activationWgsl.silu}
-var<workgroup> lineToken: array<u32, TILE>;
-fn prepareLine(first: u32, last: u32, line: u32) { lineToken[line] = order[min(first + line, last)] / p.topK; }
-fn lineX(first: u32, last: u32, line: u32, quad: u32) -> vec4f { return quadX(lineToken[line], quad); }
-fn loadU4(row: u32, quad: u32) -> vec4f { return loadW4(row, quad); }
+fn tokenX(first: u32, last: u32, line: u32) -> u32 { return order[min(first + line, last)] / p.topK; }
+fn loadU8(row: u32, octet: u32) -> mat2x4f { return loadW8(row, octet); }
 fn put(z: f32, up: f32, place: u32, output: u32) {
   if (output < p.pieceOutputs) { out[place * p.pieceOutputs + output] = activate(z) * up; }
 }`;
 
 const downEnds = /* wgsl */ `
-fn prepareLine(first: u32, last: u32, line: u32) {}
-fn lineX(first: u32, last: u32, line: u32, quad: u32) -> vec4f { return quadX(min(first + line, last), quad); }
+fn tokenX(first: u32, last: u32, line: u32) -> u32 { return min(first + line, last); }
 fn put(z: f32, up: f32, place: u32, output: u32) {
   if (output < p.pieceOutputs) { out[order[place] * p.pieceOutputs + output] = z; }
 }`;

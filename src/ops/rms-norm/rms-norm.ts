@@ -11,6 +11,13 @@ import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/
 import { launchRmsNormCpu } from "./rms-norm.launch-cpu.js";
 import { launchRmsNormWebGpu } from "./rms-norm.launch-webgpu.js";
 
+/** A norm that another operation applies to its input. */
+export interface RowNorm {
+  /** f32 [C]. */
+  readonly weight: Tensor;
+  readonly eps: number;
+}
+
 /**
  * @param x f32 [T, C].
  * @param weight f32 [C].

@@ -5,14 +5,14 @@ import { buildStep } from "../../../nn/index.js";
 import { PAGE_TOKENS, type RopeScaling, rmsNorm, ropeAppend, ropeFrequencies, ropeTable } from "../../../ops/index.js";
 import { upload, zeros } from "../../../tensor/index.js";
 import { type Check, checkRms, relativeRms } from "../compare.js";
-import type { ReferenceTensors } from "../goldens-file.js";
+import { parseReference, type ReferenceTensors } from "../goldens-file.js";
 
 const TOLERANCE = 1e-5;
 
 const normSchema = z.looseObject({ cases: z.array(z.looseObject({ name: z.string(), eps: z.number() })) });
 
 export async function* checkRmsNorm(device: Device, json: unknown, reference: ReferenceTensors): AsyncGenerator<Check> {
-  for (const { name, eps } of normSchema.parse(json).cases) {
+  for (const { name, eps } of parseReference(normSchema, json, "rmsnorm.json").cases) {
     const [T = 0, C = 0] = reference.shape(`${name}.x`);
     using x = upload(device, Float32Array.from(await reference.values(`${name}.x`)), [T, C]);
     using w = upload(device, Float32Array.from(await reference.values(`${name}.w`)), [C]);
@@ -26,29 +26,34 @@ export async function* checkRmsNorm(device: Device, json: unknown, reference: Re
 }
 
 const ropeSchema = z.looseObject({
-  cases: z.array(
-    z.looseObject({
-      name: z.string(),
-      head_dim: z.number().int(),
-      rotary_dim: z.number().int(),
-      theta: z.number(),
-      positions: z.array(z.number().int()),
-    }),
-  ),
-  inv_freq: z.array(
-    z.looseObject({
-      tensor: z.string(),
-      rope_type: z.enum(["default", "linear", "llama3", "yarn"]),
-      dim: z.number().int(),
-      theta: z.number(),
-      params: z.record(z.string(), z.number()),
-      attention_factor: z.number(),
-    }),
-  ),
+  cases: z
+    .array(
+      z.looseObject({
+        name: z.string(),
+        head_dim: z.number().int(),
+        rotary_dim: z.number().int(),
+        theta: z.number(),
+        positions: z.array(z.number().int()),
+      }),
+    )
+    .default([]),
+  inv_freq: z
+    .array(
+      z.looseObject({
+        tensor: z.string(),
+        rope_type: z.enum(["default", "linear", "llama3", "yarn"]),
+        dim: z.number().int(),
+        theta: z.number(),
+        // Other libraries write names and flags beside the numbers.
+        params: z.record(z.string(), z.unknown()).default({}),
+        attention_factor: z.number().default(1),
+      }),
+    )
+    .default([]),
 });
 
 export async function* checkRope(device: Device, json: unknown, reference: ReferenceTensors): AsyncGenerator<Check> {
-  const { cases, inv_freq } = ropeSchema.parse(json);
+  const { cases, inv_freq } = parseReference(ropeSchema, json, "rope.json");
   for (const { name, head_dim: D, rotary_dim: rotaryDim, theta, positions } of cases) {
     const x = await reference.values(`${name}.x`);
     const y = await reference.values(`${name}.y`);
@@ -87,7 +92,9 @@ export async function* checkRope(device: Device, json: unknown, reference: Refer
   }
 }
 
-function scalingOf(type: string, p: Readonly<Record<string, number>>): RopeScaling | undefined {
+function scalingOf(type: string, params: Readonly<Record<string, unknown>>): RopeScaling | undefined {
+  const p: Record<string, number> = {};
+  for (const [name, value] of Object.entries(params)) if (typeof value === "number") p[name] = value;
   const need = (name: string): number => {
     const value = p[name];
     if (value === undefined) throw new RangeError(`rope.json: type ${type} needs ${name}`);

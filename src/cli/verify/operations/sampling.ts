@@ -6,7 +6,7 @@ import { CONTROL, CONTROL_WORDS, filteredProbabilities } from "../../../ops/inde
 import { upload, zeros } from "../../../tensor/index.js";
 import type { Check } from "../compare.js";
 import { relativeRms } from "../compare.js";
-import type { ReferenceTensors } from "../goldens-file.js";
+import { parseReference, type ReferenceTensors } from "../goldens-file.js";
 
 const TOLERANCE = 1e-5;
 
@@ -31,7 +31,7 @@ export async function* checkSampling(
   json: unknown,
   reference: ReferenceTensors,
 ): AsyncGenerator<Check> {
-  for (const { logits, probs, params, kept } of schema.parse(json).cases) {
+  for (const { logits, probs, params, kept } of parseReference(schema, json, "sampling.json").cases) {
     const values = Float32Array.from(await reference.values(logits));
     const V = values.length;
     const words = new Int32Array(CONTROL_WORDS);

@@ -8,7 +8,7 @@
  * bargain: of 32 normal numbers the largest stands alone.
  */
 
-/** Finest division of the largest magnitude; by experiment, larger ones are never the best. */
+/** Largest d: a third of the largest magnitude is cut off. */
 const FINEST = 11;
 const STEP = 0.25;
 

@@ -18,14 +18,19 @@ export function nibbleAt(column: number): { byte: number; shift: number } {
   return { byte: (column - inBlock) / 2 + lane * 2 + (nibble >> 1), shift: (nibble & 1) * 4 };
 }
 
-function squaredError(values: Float32Array, scale: number): number {
-  return values.reduce((sum, value) => sum + (value - scale * nearestCode(value, scale)) ** 2, 0);
+/** The error, or a value of at least `limit`. */
+function squaredError(values: Float32Array, scale: number, limit: number): number {
+  let sum = 0;
+  for (let i = 0; i < values.length && sum < limit; i++) {
+    sum += (values[i]! - scale * nearestCode(values[i]!, scale)) ** 2;
+  }
+  return sum;
 }
 
 function bestScale(values: Float32Array, roundScale: (scale: number) => number): number {
   let best = { scale: 0, error: Number.POSITIVE_INFINITY };
   for (const scale of candidateScales(values, roundScale)) {
-    const error = squaredError(values, scale);
+    const error = squaredError(values, scale, best.error);
     if (error < best.error) best = { scale, error };
   }
   return best.scale;

@@ -1,0 +1,109 @@
+/**
+ * What stands before the experts, in one launch: the norm of a token's row, the router's product, the choice of experts.
+ *
+ * A workgroup takes one token. Its row is short enough to stay in workgroup memory; subgroups compute the logits of one
+ * expert after the other; then an expert's rank is counted as in ../route-experts/route-experts.wgsl.ts.
+ */
+import { params } from "../../device/index.js";
+import type { WeightKind } from "../matmul/weight-matrix.js";
+import { hasScales, weightAccess, weightDecoding, weightParams } from "../matmul/weights/load.wgsl.js";
+
+/** Channels of a row, a multiple of 32. */
+export const MAX_ROUTED_CHANNELS = 2048;
+export const MAX_ROUTED_EXPERTS = 64;
+export const NORM_ROUTE_WORKGROUP = 256;
+
+export const normRouteParams = params({
+  ...weightParams,
+  inputs: "u32",
+  experts: "u32",
+  topK: "u32",
+  normalise: "u32",
+  eps: "f32",
+  /** In which the workgroup's subgroups take the experts. */
+  rounds: "u32",
+});
+
+/** Buffers: x, the norm's weight, codes and scales of the router, normed rows, experts, weights. Grid: tokens. */
+export const normRouteKernel = (kind: WeightKind): string => {
+  const results = hasScales(kind) ? 5 : 4;
+  return /* wgsl */ `
+enable subgroups;
+${normRouteParams.wgsl}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;                                  // [T, H]
+@group(0) @binding(2) var<storage, read> gain: array<vec4f>;                               // [H]
+${weightDecoding(kind)}
+${weightAccess({ kind, name: "W", codes: 3, scales: 4 })}
+@group(0) @binding(${results}) var<storage, read_write> normed: array<vec4f>;              // [T, H]
+@group(0) @binding(${results + 1}) var<storage, read_write> experts: array<u32>;           // [T, k]
+@group(0) @binding(${results + 2}) var<storage, read_write> weights: array<f32>;           // [T, k]
+const WORKGROUP = ${NORM_ROUTE_WORKGROUP}u;
+var<workgroup> row: array<vec4f, ${MAX_ROUTED_CHANNELS / 4}>;
+var<workgroup> partial: array<f32, WORKGROUP / 4u>;   // subgroups have at least 4 lanes
+var<workgroup> logits: array<f32, ${MAX_ROUTED_EXPERTS}>;
+var<workgroup> chosen: array<u32, ${MAX_ROUTED_EXPERTS}>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_size) size: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let token = group.x;
+  let quads = p.inputs / 4u;
+  var squares = 0.0;
+  for (var quad = thread; quad < quads; quad += WORKGROUP) {
+    let value = x[token * quads + quad];
+    row[quad] = value;
+    squares += dot(value, value);
+  }
+  let ours = subgroupAdd(squares);
+  if (lane == 0u) { partial[subgroup] = ours; }
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var i = 0u; i < WORKGROUP / size; i++) { sum += partial[i]; }
+  let scale = inverseSqrt(sum / f32(p.inputs) + p.eps);
+  for (var quad = thread; quad < quads; quad += WORKGROUP) {
+    let value = row[quad] * scale * gain[quad];
+    row[quad] = value;
+    normed[token * quads + quad] = value;
+  }
+  workgroupBarrier();
+
+  for (var round = 0u; round < p.rounds; round++) {
+    let expert = round * (WORKGROUP / size) + subgroup;
+    // A subgroup without an expert keeps the others company, with nothing to walk.
+    let length = select(0u, quads, expert < p.experts);
+    var product = 0.0;
+    for (var quad = lane; quad < length; quad += size) { product += dot(loadW4(expert, quad), row[quad]); }
+    let logit = subgroupAdd(product);
+    if (lane == 0u && expert < p.experts) {
+      logits[expert] = logit;
+      chosen[expert] = expert; // NaN has no rank of its own: its place keeps an expert in range
+    }
+  }
+  workgroupBarrier();
+  if (thread < p.experts) {
+    let own = logits[thread];
+    var rank = 0u;
+    for (var other = 0u; other < p.experts; other++) {
+      rank += u32(logits[other] > own || (logits[other] == own && other < thread));
+    }
+    if (rank < p.topK) { chosen[rank] = thread; }
+  }
+  workgroupBarrier();
+  if (thread >= p.topK) { return; }
+  let largest = logits[chosen[0]];
+  var total = 0.0;
+  if (p.normalise == 1u) {
+    for (var j = 0u; j < p.topK; j++) { total += exp(logits[chosen[j]] - largest); }
+  } else {
+    for (var e = 0u; e < p.experts; e++) { total += exp(logits[e] - largest); }
+  }
+  experts[token * p.topK + thread] = chosen[thread];
+  weights[token * p.topK + thread] = exp(logits[chosen[thread]] - largest) / total;
+}`;
+};
