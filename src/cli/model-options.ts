@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { cacheNames } from "../cache/index.js";
 import { type Device, open } from "../device/index.js";
 import { type LoadOptions, loadModel, type Model } from "../generate/index.js";
-import { bytesText, progressLine, UsageError } from "./output.js";
+import { bytesText, InputError, progressLine } from "./output.js";
 
 export interface DeviceOptions {
   readonly device: "auto" | "webgpu" | "cpu";
@@ -79,7 +79,7 @@ export async function openModel(
   extra: Omit<LoadOptions, "device" | "kv"> = {},
 ): Promise<{ readonly model: Model; readonly device: Device } & AsyncDisposable> {
   if (!/^https?:/.test(options.model) && !existsSync(options.model)) {
-    throw new UsageError(`--model ${options.model}: there is no such folder`);
+    throw new InputError(`--model ${options.model}: there is no such folder`);
   }
   const device = await openDevice(options);
   const line = progressLine("Loading");

@@ -6,6 +6,11 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
+/** A file or folder that was named and cannot be used: exit code 1. */
+export class InputError extends Error {
+  override readonly name = "InputError";
+}
+
 /** Interrupted by Ctrl-C: exit code 130. */
 export class InterruptedError extends Error {
   override readonly name = "InterruptedError";

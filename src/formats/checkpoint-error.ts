@@ -45,7 +45,11 @@ function plain(value: unknown): string {
   });
 }
 
-/** The text of anything thrown. */
+/** The text of anything thrown; in plain words where a system's code says enough. */
 export function reasonOf(thrown: unknown): string {
+  if (thrown instanceof Error && "code" in thrown) {
+    if (thrown.code === "ENOENT") return "there is no such file or folder";
+    if (thrown.code === "EACCES") return "permission denied";
+  }
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

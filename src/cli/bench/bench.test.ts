@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { define } from "../commands/bench.js";
-import { UsageError } from "../output.js";
+import { InputError } from "../output.js";
 import { measured, withFloor } from "./bench-result.js";
 import { promptIds } from "./prompts.js";
 import { decodeStepBytes, promptOperations, sharesOf } from "./step-bytes.js";
@@ -35,7 +35,7 @@ describe("wrong use is refused before anything runs", () => {
   });
 
   test("a model folder that is not there", async () => {
-    await expect(bench("--model", "no/such/folder")).rejects.toThrow(UsageError);
+    await expect(bench("--model", "no/such/folder")).rejects.toThrow(InputError);
   });
 });
 

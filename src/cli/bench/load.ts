@@ -17,7 +17,7 @@ import { writeFileAtomic } from "../../formats/node/index.js";
 import { type LanguageModel, loadLanguageModel } from "../../models/index.js";
 import { miniMaxM1 } from "../../models/minimax-m1.js";
 import { openDevice } from "../model-options.js";
-import { UsageError } from "../output.js";
+import { InputError, UsageError } from "../output.js";
 import { type BenchResult, digits, place, withFloor } from "./bench-result.js";
 import { decodeBatch } from "./decode-steps.js";
 import { sliceConfig } from "./m1-slice.js";
@@ -34,7 +34,7 @@ export async function loadSuite(context: SuiteContext): Promise<Outcome> {
   const { generateGib } = flags;
   if (generateGib === undefined) {
     if (!/^https?:/.test(flags.model) && !existsSync(flags.model)) {
-      throw new UsageError(`--model ${flags.model}: there is no such folder`);
+      throw new InputError(`--model ${flags.model}: there is no such folder`);
     }
     return timeLoading(flags.model, context);
   }

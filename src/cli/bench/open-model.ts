@@ -4,7 +4,7 @@ import type { Device } from "../../device/index.js";
 import { type Folder, isJsonObject, openFolder } from "../../formats/index.js";
 import { loadModel, type Model } from "../../generate/index.js";
 import { openDevice, openModel } from "../model-options.js";
-import { UsageError } from "../output.js";
+import { InputError } from "../output.js";
 import type { BenchFlags } from "./suites.js";
 
 export async function openBenchModel(
@@ -14,7 +14,7 @@ export async function openBenchModel(
   const { positions } = flags;
   if (positions === undefined) return openModel(flags, { slots: 1, signal });
   if (!/^https?:/.test(flags.model) && !existsSync(flags.model)) {
-    throw new UsageError(`--model ${flags.model}: there is no such folder`);
+    throw new InputError(`--model ${flags.model}: there is no such folder`);
   }
   const device = await openDevice(flags);
   try {

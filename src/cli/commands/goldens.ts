@@ -2,7 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import { addDeviceOptions, type DeviceOptions, openDevice } from "../model-options.js";
-import { print, say, UsageError } from "../output.js";
+import { InputError, print, say } from "../output.js";
 import { checkFolder } from "../verify/check-folder.js";
 
 export function define(program: Command): void {
@@ -20,7 +20,7 @@ export function define(program: Command): void {
 }
 
 async function goldens(dir: string, options: DeviceOptions & { only?: string }): Promise<void> {
-  if (!existsSync(dir) || !statSync(dir).isDirectory()) throw new UsageError(`${dir}: there is no such folder`);
+  if (!existsSync(dir) || !statSync(dir).isDirectory()) throw new InputError(`${dir}: there is no such folder`);
   await using device = await openDevice(options);
   say(`device: ${device.label}`);
   const count = { passed: 0, failed: 0, skipped: 0 };

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { directoryFolder } from "../../formats/node/index.js";
 import { addDeviceOptions, type DeviceOptions, openDevice } from "../model-options.js";
-import { print, printJson, UsageError } from "../output.js";
+import { InputError, print, printJson } from "../output.js";
 import { verifyModel } from "../verify/verify-model.js";
 
 export function define(program: Command): void {
@@ -24,7 +24,7 @@ export function define(program: Command): void {
 
 async function verify(dir: string, options: DeviceOptions & { config: string; json?: boolean }): Promise<void> {
   for (const file of [options.config, "golden.json", "golden.safetensors"]) {
-    if (!existsSync(join(dir, file))) throw new UsageError(`${join(dir, file)}: there is no such file`);
+    if (!existsSync(join(dir, file))) throw new InputError(`${join(dir, file)}: there is no such file`);
   }
   await using device = await openDevice(options);
   const result = await verifyModel(device, directoryFolder(dir), options.config);

@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { define } from "../commands/eval.js";
-import { UsageError } from "../output.js";
+import { InputError } from "../output.js";
 import { readText } from "./read-text.js";
 
 let folder: string;
@@ -41,7 +41,7 @@ describe("readText", () => {
     ["damaged.gz", /expected UTF-8 text, plain or gzip-compressed/],
     ["latin1.txt", /expected UTF-8 text/],
   ])("%j is refused", async (name, message) => {
-    await expect(readText(join(folder, name), "--text")).rejects.toThrow(UsageError);
+    await expect(readText(join(folder, name), "--text")).rejects.toThrow(InputError);
     await expect(readText(join(folder, name), "--text")).rejects.toThrow(message);
   });
 });

@@ -2,26 +2,26 @@
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { UsageError } from "../output.js";
+import { InputError } from "../output.js";
 
 /**
  * Reads a UTF-8 file; gzip is known by its first bytes, whatever the file's name.
  *
  * @param option the option that named the file, for errors.
- * @throws {UsageError} There is no such file, or it is not text.
+ * @throws {InputError} There is no such file, or it is not text.
  */
 export async function readText(file: string, option: string): Promise<string> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(file);
   } catch (cause) {
-    throw new UsageError(`${option} ${file}: ${reason(cause)}`, { cause });
+    throw new InputError(`${option} ${file}: ${reason(cause)}`, { cause });
   }
   try {
     if (bytes[0] === 0x1f && bytes[1] === 0x8b) bytes = await promisify(gunzip)(bytes);
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new UsageError(`${option} ${file}: expected UTF-8 text, plain or gzip-compressed`, { cause });
+    throw new InputError(`${option} ${file}: expected UTF-8 text, plain or gzip-compressed`, { cause });
   }
 }
 

@@ -46,7 +46,7 @@ describe("fileSource", () => {
 
   test("what is no file is an error", async () => {
     expect(await complaint(fileSource(join(dir, "absent")))).toMatchInlineSnapshot(
-      `"DIR/absent: file: could not be opened: ENOENT: no such file or directory, open 'DIR/absent'"`,
+      `"DIR/absent: file: could not be opened: there is no such file or folder"`,
     );
     expect(await complaint(fileSource(dir))).toMatchInlineSnapshot(
       `"DIR: file: expected a file, got a directory or device"`,
@@ -80,7 +80,7 @@ describe("directoryFolder", () => {
       `"DIR/b.json: text: expected UTF-8, got other bytes"`,
     );
     expect(await complaint(folder.readText("absent.txt"))).toMatchInlineSnapshot(
-      `"DIR/absent.txt: file: could not be read: ENOENT: no such file or directory, open 'DIR/absent.txt'"`,
+      `"DIR/absent.txt: file: could not be read: there is no such file or folder"`,
     );
   });
 });
@@ -98,7 +98,7 @@ describe("openCheckpointDirectory", () => {
 
   test("no directory, no checkpoint", async () => {
     expect(await complaint(openCheckpointDirectory(join(dir, "absent")))).toMatchInlineSnapshot(
-      `"DIR/absent: directory: could not be opened: ENOENT: no such file or directory, stat 'DIR/absent'"`,
+      `"DIR/absent: directory: could not be opened: there is no such file or folder"`,
     );
     await writeFile(join(dir, "file"), "");
     expect(await complaint(openCheckpointDirectory(join(dir, "file")))).toMatchInlineSnapshot(
