@@ -1,5 +1,5 @@
 /** `fulgur quantize`: a smaller copy of a model folder. */
-import { copyFile, mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type Checkpoint, writeSafetensors } from "../../formats/index.js";
@@ -10,7 +10,7 @@ import { calibratedExperts, expertMoments } from "../../train/quantize/index.js"
 import { readText } from "../eval/read-text.js";
 import { catchInterrupts } from "../interrupt.js";
 import { addDeviceOptions, type DeviceOptions, openModel } from "../model-options.js";
-import { bytesText, print, printJson, progressLine, UsageError } from "../output.js";
+import { bytesText, InputError, print, printJson, progressLine, UsageError } from "../output.js";
 
 const kinds = ["f32", "f16", "bf16", "int8", "int4"] as const;
 
@@ -49,6 +49,8 @@ export function define(program: Command): void {
     .action(quantize);
 }
 
+const realFolder = (path: string): Promise<string> => realpath(path).catch(() => resolve(path));
+
 function placeList(text: string): readonly string[] {
   const places = text.split(",").map((place) => place.trim());
   if (places.includes(""))
@@ -57,7 +59,8 @@ function placeList(text: string): readonly string[] {
 }
 
 async function quantize(options: Options): Promise<void> {
-  if (resolve(options.model) === resolve(options.out))
+  // Links followed: writing through one would replace the very weights that are being read.
+  if ((await realFolder(options.model)) === (await realFolder(options.out)))
     throw new UsageError("--out must be another folder than --model");
   if (options.calibrate && options.experts !== "int4") throw new UsageError("--calibrate rounds experts in int4 only");
   const folder = directoryFolder(options.model);
@@ -91,7 +94,10 @@ async function quantize(options: Options): Promise<void> {
       int8,
       ...(encoded ? { encoded } : {}),
     });
-    await mkdir(options.out, { recursive: true });
+    await mkdir(options.out, { recursive: true }).catch((cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new InputError(`--out ${options.out}: the folder could not be made: ${reason}`, { cause });
+    });
     const metadata = {
       format: "pt",
       fulgur_experts: options.experts,

@@ -58,19 +58,12 @@ export function dotF16(w: usize, x: usize, columns: i32): f32 {
   return sumF32(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
 }
 
-/** Products of sixteen bytes with 16-bit numbers, split into those of even and of odd columns. */
+/** A lane sums 512 products over this many columns: 512 · 128 · 32767 is just below 2^31. */
 // @ts-ignore: decorator
 @inline
-function dotSixteen(w: v128, even: v128, odd: v128): v128 {
-  const low = i16x8.shr_s(i16x8.shl(w, 8), 8);
-  const high = i16x8.shr_s(w, 8);
-  return i32x4.add(i32x4.dot_i16x8_s(low, even), i32x4.dot_i16x8_s(high, odd));
-}
+export const EXACT_COLUMNS: i32 = 2048;
 
-/** A lane sums 512 products over this many columns: 512 · 128 · 32767 is just below 2^31. */
-const EXACT_COLUMNS: i32 = 2048;
-
-/** x as 16-bit numbers, sixteen at a time split into even and odd columns. Without the scales of w and x. */
+/** x as 16-bit numbers in natural order. Without the scales of w and x. */
 export function dotInt8(w: usize, x: usize, columns: i32): f32 {
   const end = w + <usize>columns;
   let sum = f32x4.splat(0);
@@ -78,8 +71,10 @@ export function dotInt8(w: usize, x: usize, columns: i32): f32 {
     const stop = min(end, w + EXACT_COLUMNS);
     let s0 = i32x4.splat(0), s1 = s0;
     while (w < stop) {
-      s0 = i32x4.add(s0, dotSixteen(v128.load(w), v128.load(x), v128.load(x, 16)));
-      s1 = i32x4.add(s1, dotSixteen(v128.load(w, 16), v128.load(x, 32), v128.load(x, 48)));
+      s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w), v128.load(x)));
+      s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 8), v128.load(x, 16)));
+      s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 16), v128.load(x, 32)));
+      s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 24), v128.load(x, 48)));
       w += 32;
       x += 64;
     }

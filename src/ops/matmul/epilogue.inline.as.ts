@@ -71,3 +71,17 @@ export function finishFour(e: EpilogueArgs, t: i32, n: i32, z: v128, up: v128): 
   const residual = e.residual ? v128.load(e.residual + at) : zero;
   v128.store(e.out + at, finish(e, z, up, multiply, residual));
 }
+
+/** The same, as far as the columns exist, given the addresses of four sums (and, `gate`, of four up sums), times `factor`. */
+export function finishSums(g: EpilogueArgs, t: i32, n0: i32, sums: usize, upSums: usize, factor: f32): void {
+  const width = g.outputs - n0;
+  if (width >= 4) {
+    const f = f32x4.splat(factor);
+    finishFour(g, t, n0, f32x4.mul(f, v128.load(sums)), f32x4.mul(f, v128.load(upSums)));
+    return;
+  }
+  for (let j = 0; j < width; j++) {
+    const at = (<usize>j) << 2;
+    finishOne(g, t, n0 + j, factor * load<f32>(sums + at), factor * load<f32>(upSums + at));
+  }
+}

@@ -7,7 +7,7 @@
 import { EpilogueArgs } from "./epilogue.inline.as";
 import { finishBlock, PANEL_BYTES, widen } from "./panel.inline.as";
 import { DEPTH, multiplyTile } from "./tile.inline.as";
-import { BF16, F16, F32, INT4, INT8 } from "./weights/weights.inline.as";
+import { BF16, F16, F32 } from "./weights/weights.inline.as";
 
 @unmanaged
 class TilesArgs extends EpilogueArgs {
@@ -72,12 +72,4 @@ export function matmulTilesF16(args: usize, begin: i32, end: i32, worker: i32): 
 
 export function matmulTilesBf16(args: usize, begin: i32, end: i32, worker: i32): void {
   multiplyTiles(BF16, args, begin, end, worker);
-}
-
-export function matmulTilesInt8(args: usize, begin: i32, end: i32, worker: i32): void {
-  multiplyTiles(INT8, args, begin, end, worker);
-}
-
-export function matmulTilesInt4(args: usize, begin: i32, end: i32, worker: i32): void {
-  multiplyTiles(INT4, args, begin, end, worker);
 }

@@ -3,11 +3,11 @@
  * memory while the next ones wait in registers. Weights of any kind are widened while they are staged, eight at a time.
  *
  * Both operands run along K in memory, so both tiles hold vectors along K. A thread stages one octet of each and computes
- * 8 × 8, 8 × 4 or 4 × 4 results. With a gate the tile's rows are TILE / 2 gate rows, then the up rows that belong to them, so
+ * 8 × 4 or 4 × 4 results (8 × 8 were slower on an H100). With a gate the tile's rows are TILE / 2 gate rows, then the up rows that belong to them, so
  * that a thread has both.
  *
  * The vectors of a line are exchanged by bits of the line's number: what eight neighbouring threads read or write together
- * lies in different banks, without padding. Workgroup memory: 4, 8 or 16 KiB, which is what WebGPU guarantees.
+ * lies in different banks, without padding. Workgroup memory: 4 or 8 KiB.
  */
 import { describeVariant, type MatmulVariant, matmulHead } from "./matmul.wgsl.js";
 
@@ -16,7 +16,7 @@ export interface GemmVariant extends MatmulVariant {
 }
 
 /** Tokens, and weight rows, of a tile. */
-export type TileSize = 32 | 64 | 128;
+export type TileSize = 32 | 64;
 
 export const gemmKernel = (v: GemmVariant): string => /* wgsl */ `
 ${matmulHead(v)}
@@ -45,10 +45,9 @@ export interface GemmTile {
 }
 
 /** Results of a thread: tokens, rows. */
-const threadResults: Record<TileSize, { readonly tokens: 4 | 8; readonly rows: 4 | 8 }> = {
+const threadResults: Record<TileSize, { readonly tokens: 4 | 8; readonly rows: 4 }> = {
   32: { tokens: 4, rows: 4 },
   64: { tokens: 8, rows: 4 },
-  128: { tokens: 8, rows: 8 },
 };
 
 /**

@@ -2,9 +2,8 @@
  * The product for few tokens (decoding): every weight is read once for TOKENS tokens.
  *
  * A unit (a subgroup, or a workgroup where there are none) computes ROWS neighbouring outputs of TOKENS tokens: its lanes
- * walk along K, and their sums are added at the end. Long rows are walked by vectors, 16 bytes of codes a lane at a time,
- * and bound by memory. Short ones are walked by quads, four columns a lane: vectors would leave lanes idle, and the loads
- * of x apart.
+ * walk along K, and their sums are added at the end. By vectors a lane takes 16 bytes of codes at a time: fewest loads of
+ * codes. By quads it takes four columns: no lane is idle in short rows, and neighbours load neighbouring parts of x.
  */
 import { describeVariant, type MatmulVariant, matmulHead } from "./matmul.wgsl.js";
 

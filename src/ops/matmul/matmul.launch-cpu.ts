@@ -1,9 +1,9 @@
 /**
  * The matrix product on the CPU: which kernels run, with which scratch memory.
  *
- * Few tokens: they are prepared for the weights' kind, then one-row products (gemv.as.ts). More: tokens are packed once, then
- * tiles of four tokens times eight rows (gemm.as.ts). Results are split, sums never, so they do not depend on the number of
- * threads.
+ * Integer weights, and few tokens of any kind: tokens are prepared for the weights' kind, then multiplied with four rows at a
+ * time (gemv.as.ts). Else tokens are packed once, then tiles of four tokens times eight rows (gemm.as.ts). Results are split,
+ * sums never, so they do not depend on the number of threads.
  */
 import { type BufferSlice, type CpuDevice, f32 } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
@@ -11,11 +11,28 @@ import type { Activation, MatmulPlan } from "./plan.js";
 import type { WeightKind, WeightMatrix } from "./weight-matrix.js";
 import { weightBytes } from "./weights/create.js";
 
+/** Whether products are sums of integers, with tiles of their own. */
+export function isInteger(kind: WeightKind): boolean {
+  return kind === "int8" || kind === "int4";
+}
+
 /**
- * Most tokens for one-row products. Measured on a 4096 × 4096 product: bf16 rows take 2.1 ms a token for any number, tiles
- * 1.9 ms from three tokens and 0.9 ms in the end; int8 and int4 rows take 0.9 ms, which tiles reach at about a hundred.
+ * Most tokens for products by rows. Measured on a 4096 × 4096 product: bf16 rows take 2.1 ms a token for any number, tiles
+ * 1.9 ms from three tokens and 0.9 ms in the end. Integer rows have tiles of their own, exact and faster than those of f32.
  */
-export const maxRowTokens: Record<WeightKind, number> = { f32: 2, f16: 2, bf16: 2, int8: 16, int4: 16 };
+export const maxRowTokens: Record<WeightKind, number> = {
+  f32: 2,
+  f16: 2,
+  bf16: 2,
+  int8: Number.POSITIVE_INFINITY,
+  int4: Number.POSITIVE_INFINITY,
+};
+/** Of prepared tokens for a task of the products by rows. */
+const ROW_BLOCK_BYTES = 256 * 1024;
+/** `FOUR_BYTES` in rows.inline.as.ts. */
+const FOUR_BYTES = 160;
+/** Up to so many numbers, each thread prepares the tokens for itself: cheaper than one more launch. */
+const MAX_OWN_NUMBERS = 1024;
 /** Most tokens of a task of the tiled product: 128 KiB of packed tokens for each block of columns stay in the L2 cache. */
 export const MAX_TOKEN_BLOCK = 128;
 export const MIN_TOKEN_BLOCK = 16;
@@ -60,11 +77,15 @@ export interface PreparedTokens extends Disposable {
   readonly bytesPerToken: number;
 }
 
-/** Brings T rows of K columns into the form in which one-row products with `w` want them. */
+function needsPreparation(w: WeightMatrix): boolean {
+  return w.kind !== "f32" || w.columns !== w.rowStride;
+}
+
+/** Brings T rows of K columns into the form in which products by rows with `w` want them. */
 export function prepareTokens(device: CpuDevice, w: WeightMatrix, x: Tensor, T: number): PreparedTokens {
   const K = w.columns;
   const bytesPerToken = preparedBytes[w.kind](w.rowStride);
-  if (w.kind === "f32" && K === w.rowStride) {
+  if (!needsPreparation(w)) {
     return { tokens: x, factors: undefined, bytesPerToken, [Symbol.dispose]: () => undefined };
   }
   const factorBytes = Math.ceil(T / 16) * 64;
@@ -80,19 +101,59 @@ export function prepareTokens(device: CpuDevice, w: WeightMatrix, x: Tensor, T: 
   return { tokens, factors, bytesPerToken, [Symbol.dispose]: () => scratch.dispose() };
 }
 
-function launchRows(device: CpuDevice, plan: MatmulPlan): void {
-  const { x, w, T, N } = plan;
+export interface RowTokens extends Disposable {
+  /** Three words: tokens that each thread prepares for itself; prepared tokens and factors. */
+  readonly arguments: readonly (BufferSlice | undefined)[];
+  readonly bytesPerToken: number;
+  /** What each thread needs to prepare tokens. */
+  readonly scratchBytes: number;
+}
+
+/** The tokens of a product by rows. */
+export function rowTokens(device: CpuDevice, w: WeightMatrix, x: Tensor, T: number): RowTokens {
+  if (needsPreparation(w) && (T === 1 || T * w.columns <= MAX_OWN_NUMBERS)) {
+    const bytesPerToken = preparedBytes[w.kind](w.rowStride);
+    const scratchBytes = T * (bytesPerToken + 4);
+    return { arguments: [x, undefined, undefined], bytesPerToken, scratchBytes, [Symbol.dispose]: () => undefined };
+  }
   const prepared = prepareTokens(device, w, x, T);
+  const { tokens, factors, bytesPerToken } = prepared;
+  const dispose = () => prepared[Symbol.dispose]();
+  return { arguments: [undefined, tokens, factors], bytesPerToken, scratchBytes: 0, [Symbol.dispose]: dispose };
+}
+
+/** Prepared tokens of a task: they stay in the L2 cache while all rows go by. Even. */
+export function rowBlockOf(bytesPerToken: number): number {
+  return Math.max(MIN_TOKEN_BLOCK, 2 * Math.floor(ROW_BLOCK_BYTES / bytesPerToken / 2));
+}
+
+/** Scratch of a worker for products by rows, before what `rowTokens` wants. */
+export function rowScratchBytes(w: WeightMatrix, hasTiles: boolean): number {
+  return 2 * FOUR_BYTES + (w.kind === "int4" && hasTiles ? 16 * w.rowStride : 0);
+}
+
+/** A worker's scratch, in whole cache lines. */
+export function scratchOf(device: CpuDevice, bytes: number): readonly [BufferSlice, number] {
+  const whole = Math.ceil(bytes / 64) * 64;
+  return [device.workerScratch(whole), whole];
+}
+
+function launchRows(device: CpuDevice, plan: MatmulPlan): void {
+  const { x, w, T, K, N } = plan;
+  using tokens = rowTokens(device, w, x, T);
+  const { bytesPerToken } = tokens;
+  const fours = Math.ceil(N / 4);
+  const tokenBlock = rowBlockOf(bytesPerToken);
   device.run(`matmulRows${kernelSuffix[w.kind]}`, {
     arguments: [
       ...epilogueArguments(plan),
-      ...[prepared.tokens, prepared.factors, w.codes, w.scales, T, prepared.bytesPerToken],
-      ...[w.rowStride, Math.log2(w.group)],
+      ...[...tokens.arguments, w.codes, w.scales],
+      ...scratchOf(device, rowScratchBytes(w, T > 1) + tokens.scratchBytes),
+      ...[K, T, bytesPerToken, w.rowStride, Math.log2(w.group), fours, tokenBlock],
     ],
-    tasks: N,
+    tasks: fours * Math.ceil(T / tokenBlock),
     cost: costOf(plan),
   });
-  prepared[Symbol.dispose]();
 }
 
 function launchTiles(device: CpuDevice, plan: MatmulPlan): void {

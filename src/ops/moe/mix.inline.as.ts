@@ -52,3 +52,15 @@ export function mixFour(m: MixArgs, token: i32, c: i32, y: v128): void {
   const residual = m.residual ? v128.load(m.residual + at) : f32x4.splat(0);
   v128.store(m.out + at, mix(m, token, y, shared, residual));
 }
+
+/** Stores channels c … c + 3 of a token, as far as they exist. */
+export function mixSome(m: MixArgs, token: i32, c: i32, y: v128): void {
+  const width = m.channels - c;
+  if (width >= 4) {
+    mixFour(m, token, c, y);
+    return;
+  }
+  mixOne(m, token, c, f32x4.extract_lane(y, 0));
+  if (width > 1) mixOne(m, token, c + 1, f32x4.extract_lane(y, 1));
+  if (width > 2) mixOne(m, token, c + 2, f32x4.extract_lane(y, 2));
+}

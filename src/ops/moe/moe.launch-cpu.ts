@@ -1,18 +1,23 @@
 /**
  * The expert layer on the CPU: which kernels run.
  *
- * Few pairs (token, choice): one-row products with the chosen experts (rows.as.ts). More: sort by expert, then tiles
- * (tiles.as.ts). Results are split, sums never, so they do not depend on the number of threads.
+ * Few pairs (token, choice): products by rows with the chosen experts (rows.as.ts). More: sort by expert, then tiles
+ * (tiles.as.ts; integer-tiles.as.ts). Results are split, sums never, so they do not depend on the number of threads.
  */
 import { type BufferSlice, type CpuDevice, f32 } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import {
+  isInteger,
   kernelSuffix,
   MAX_TOKEN_BLOCK,
   MIN_TOKEN_BLOCK,
   maxRowTokens,
   PANEL_BYTES,
   prepareTokens,
+  rowBlockOf,
+  rowScratchBytes,
+  rowTokens,
+  scratchOf,
 } from "../matmul/matmul.launch-cpu.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightBytes } from "../matmul/weights/create.js";
@@ -22,16 +27,20 @@ import type { MoePlan } from "./plan.js";
 const MAX_ROW_PAIRS = 128;
 /** Panels that a thread takes at a time: few, since experts differ in tokens. */
 const PANEL_CHUNK = 4;
-/** Most columns of a task of the one-row products. */
+/** Most columns of a task of the products by rows. */
 const MAX_COLUMN_BLOCK = 16;
 /** `activation` of the epilogue. */
 const SILU = 1;
 
 export function launchMoeCpu(device: CpuDevice, plan: MoePlan): void {
-  const pairs = plan.T * plan.topK;
-  const most = Math.min(maxRowTokens[plan.gateUp.kind], maxRowTokens[plan.down.kind]);
-  // A tile holds four tokens: with fewer of each expert, widening its rows is not paid back.
-  const isFew = plan.T <= most || pairs <= Math.min(MAX_ROW_PAIRS, Math.max(4, most) * plan.experts);
+  const { T, topK, experts, gateUp, down } = plan;
+  const pairs = T * topK;
+  const most = Math.min(maxRowTokens[gateUp.kind], maxRowTokens[down.kind]);
+  // A float tile holds four tokens: with fewer of each expert, widening its rows is not paid back.
+  const isFew =
+    isInteger(gateUp.kind) && isInteger(down.kind)
+      ? T === 1
+      : T <= most || pairs <= Math.min(MAX_ROW_PAIRS, Math.max(4, most) * experts);
   if (isFew) launchRows(device, plan);
   else launchTiles(device, plan);
 }
@@ -52,32 +61,31 @@ function launchRows(device: CpuDevice, plan: MoePlan): void {
   const pairs = T * topK;
   // Long runs of neighbouring rows, but work for all threads.
   const blockOf = (columns: number): number =>
-    Math.max(1, Math.min(MAX_COLUMN_BLOCK, Math.floor(columns / (8 * device.threads))));
-  const inner = empty(device, [pairs, I], "f32", "moe inner");
-  const tokens = prepareTokens(device, gateUp, x, T);
+    Math.max(4, Math.min(MAX_COLUMN_BLOCK, 4 * Math.floor(columns / (32 * device.threads))));
+  using inner = empty(device, [pairs, I], "f32", "moe inner");
+  using tokens = rowTokens(device, gateUp, x, T);
   device.run(`moeGateUpRows${kernelSuffix[gateUp.kind]}`, {
     arguments: [
       ...epilogueArguments(inner, I, true),
-      ...[tokens.tokens, tokens.factors, gateUp.codes, gateUp.scales, routes.experts, pairs, topK],
-      ...[tokens.bytesPerToken, gateUp.rowStride, Math.log2(gateUp.group), blockOf(I)],
+      ...[...tokens.arguments, gateUp.codes, gateUp.scales, routes.experts],
+      ...scratchOf(device, rowScratchBytes(gateUp, false) + tokens.scratchBytes),
+      ...[pairs, topK, H, tokens.bytesPerToken, gateUp.rowStride, Math.log2(gateUp.group), blockOf(I)],
     ],
     tasks: Math.ceil(I / blockOf(I)),
     cost: costOf(plan, gateUp),
   });
-  tokens[Symbol.dispose]();
 
-  const inners = prepareTokens(device, down, inner, pairs);
+  using inners = rowTokens(device, down, inner, pairs);
   device.run(`moeDownRows${kernelSuffix[down.kind]}`, {
     arguments: [
       ...mixArguments(plan),
-      ...[inners.tokens, inners.factors, down.codes, down.scales, routes.experts, T],
-      ...[inners.bytesPerToken, down.rowStride, Math.log2(down.group), blockOf(H)],
+      ...[...inners.arguments, down.codes, down.scales, routes.experts],
+      ...scratchOf(device, rowScratchBytes(down, false) + inners.scratchBytes),
+      ...[T, I, inners.bytesPerToken, down.rowStride, Math.log2(down.group), blockOf(H)],
     ],
     tasks: Math.ceil(H / blockOf(H)),
     cost: costOf(plan, down),
   });
-  inners[Symbol.dispose]();
-  inner.dispose();
 }
 
 function launchTiles(device: CpuDevice, plan: MoePlan): void {
@@ -96,7 +104,25 @@ function launchTiles(device: CpuDevice, plan: MoePlan): void {
 
   const inner = empty(device, [slots, I], "f32", "moe inner");
   const products = empty(device, [slots, H], "f32", "moe products");
-  const multiply = (from: Tensor, w: WeightMatrix, out: Tensor, outputs: number, gate: boolean): void => {
+  const multiplyIntegers = (from: Tensor, w: WeightMatrix, out: Tensor, outputs: number, gate: boolean): void => {
+    using tokens = prepareTokens(device, w, from, gate ? T : slots);
+    const fours = Math.ceil(outputs / 4);
+    const tokenBlock = rowBlockOf(tokens.bytesPerToken);
+    const blocks = Math.ceil(pairs / tokenBlock);
+    device.run(`moeTiles${kernelSuffix[w.kind]}`, {
+      arguments: [
+        ...epilogueArguments(out, outputs, gate),
+        ...[tokens.tokens, tokens.factors, w.codes, w.scales, ranges, order],
+        ...scratchOf(device, rowScratchBytes(w, true)),
+        ...[gate ? topK : 0, tokens.bytesPerToken, w.rowStride, Math.log2(w.group), fours, blocks, tokenBlock],
+      ],
+      tasks: experts * blocks * fours,
+      // Few: experts differ in tokens.
+      chunk: 2 * PANEL_CHUNK,
+      cost: costOf(plan, w),
+    });
+  };
+  const multiplyFloats = (from: Tensor, w: WeightMatrix, out: Tensor, outputs: number, gate: boolean): void => {
     const packed = empty(device, [slots, w.rowStride], "f32", "moe tokens");
     device.run("moePack", {
       arguments: [from, packed, order, w.columns, w.rowStride, slots, gate ? topK : 0],
@@ -119,8 +145,9 @@ function launchTiles(device: CpuDevice, plan: MoePlan): void {
     });
     packed.dispose();
   };
-  multiply(x, gateUp, inner, I, true);
-  multiply(inner, down, products, H, false);
+  const multiply = (w: WeightMatrix) => (isInteger(w.kind) ? multiplyIntegers : multiplyFloats);
+  multiply(gateUp)(x, gateUp, inner, I, true);
+  multiply(down)(inner, down, products, H, false);
   device.run("moeCombine", {
     arguments: [...mixArguments(plan), products, positions],
     tasks: T,

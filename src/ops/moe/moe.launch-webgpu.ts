@@ -171,7 +171,7 @@ function runRows(device: WebGpuDevice, plan: MoePlan, launch: RowsLaunch): void 
     kind: w.kind,
     x: xLoadOf(w.columns),
     does,
-    walk: walkOf(w),
+    walk: walkOf(w, 1),
     subgroups: device.features.subgroups,
     ...(isSum ? { mix: mixOf(plan) } : {}),
   };

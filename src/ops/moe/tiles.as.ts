@@ -9,9 +9,9 @@ import { EpilogueArgs } from "../matmul/epilogue.inline.as";
 import { packFour } from "../matmul/pack.inline.as";
 import { finishBlock, PANEL_BYTES, widen } from "../matmul/panel.inline.as";
 import { DEPTH, multiplyTile } from "../matmul/tile.inline.as";
-import { BF16, F16, F32, INT4, INT8 } from "../matmul/weights/weights.inline.as";
+import { BF16, F16, F32 } from "../matmul/weights/weights.inline.as";
 import { load4, madd } from "../simd.inline.as";
-import { MixArgs, mixFour, mixOne } from "./mix.inline.as";
+import { MixArgs, mixSome } from "./mix.inline.as";
 
 @unmanaged
 class GroupArgs {
@@ -163,14 +163,6 @@ export function moeTilesBf16(args: usize, begin: i32, end: i32, worker: i32): vo
   multiplyExperts(BF16, args, begin, end, worker);
 }
 
-export function moeTilesInt8(args: usize, begin: i32, end: i32, worker: i32): void {
-  multiplyExperts(INT8, args, begin, end, worker);
-}
-
-export function moeTilesInt4(args: usize, begin: i32, end: i32, worker: i32): void {
-  multiplyExperts(INT4, args, begin, end, worker);
-}
-
 @unmanaged
 class CombineArgs extends MixArgs {
   /** [slots, channels]. */
@@ -192,13 +184,7 @@ export function moeCombine(args: usize, begin: i32, end: i32, worker: i32): void
         const product = load4(g.products + ((<usize>position * <usize>g.channels + <usize>c) << 2), width);
         y = madd(v128.load_splat<f32>(g.weights + ((<usize>pair) << 2)), product, y);
       }
-      if (width == 4) {
-        mixFour(g, token, c, y);
-        continue;
-      }
-      mixOne(g, token, c, f32x4.extract_lane(y, 0));
-      if (width > 1) mixOne(g, token, c + 1, f32x4.extract_lane(y, 1));
-      if (width > 2) mixOne(g, token, c + 2, f32x4.extract_lane(y, 2));
+      mixSome(g, token, c, y);
     }
   }
 }

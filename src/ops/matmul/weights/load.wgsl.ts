@@ -74,7 +74,9 @@ fn decodeQuad(vector: vec4u, quad: u32) -> vec4f {
   int8: /* wgsl */ `
 const VECTOR_QUADS = 4u;
 fn decodeQuad(vector: vec4u, quad: u32) -> vec4f {
-  let biased = vec4u(vector[quad] ^ 0x80808080u); // code + 128 in each byte
+  // A vector indexed by a variable would go through memory.
+  let word = select(select(vector.x, vector.y, quad == 1u), select(vector.z, vector.w, quad == 3u), quad >= 2u);
+  let biased = vec4u(word ^ 0x80808080u); // code + 128 in each byte
   let bytes = (biased >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u);
   return bitcast<vec4f>(bytes | vec4u(0x4b000000u)) - 8388736.0; // 2^23 + 128
 }`,
