@@ -78,9 +78,10 @@ describe.each(await devices())("a decode step on $label", (device) => {
       launches.push(list.launches);
       for (const sequence of sequences) sequence.close();
     }
-    // Kernels for few rows fuse a norm or skip a packing that larger ones do as a launch of their own; beyond that the
-    // number is the model's, not the batch's.
-    expect(Math.max(...launches), launches.join(" ")).toBeLessThanOrEqual(1.1 * Math.min(...launches));
+    // Kernels for few rows fuse a norm or a packing that larger ones do as launches of their own; beyond that the number is
+    // the model's, not the batch's.
+    expect(Math.max(...launches), launches.join(" ")).toBeLessThanOrEqual(1.5 * Math.min(...launches));
+    if (device.kind === "cpu") expect(launches[2]).toBe(launches[3]);
   });
 
   test.runIf(device.kind === "cpu")("a step forks the threads once", async () => {

@@ -29,6 +29,10 @@ export const count = z
   .int()
   .min(1)
   .max(2 ** 31);
+
+/** Layers, and experts of a layer: bounded, because the table of weight names is made before any file is looked at. */
+export const layerCount = count.max(1024);
+export const expertCount = count.max(1024);
 export const positive = z.number().positive();
 
 const ropeFields = z.looseObject({

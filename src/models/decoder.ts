@@ -20,14 +20,23 @@ import {
 } from "../nn/index.js";
 import { embedding, gatherLastTokens, matmul, normedMoe, rmsNorm, ropeTable, type WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
-import { ConfigError, count, headDimProblems, positive, type RopeConfig, ropeConfig, ropeSchema } from "./config.js";
+import {
+  ConfigError,
+  count,
+  headDimProblems,
+  layerCount,
+  positive,
+  type RopeConfig,
+  ropeConfig,
+  ropeSchema,
+} from "./config.js";
 import type { ForwardOptions, LanguageModel } from "./language-model.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
 import { type MatrixSpec, matrix, stacked, stackedVector, vector, vocabularyMatrix } from "./weights.js";
 
 /** Fields of config.json that all these families have. */
 export const decoderSchema = {
-  num_hidden_layers: count,
+  num_hidden_layers: layerCount,
   hidden_size: count,
   num_attention_heads: count,
   num_key_value_heads: count.optional(),

@@ -34,7 +34,17 @@ import {
   ropeTable,
 } from "../ops/index.js";
 import { type Tensor, upload } from "../tensor/index.js";
-import { ConfigError, count, headDimProblems, parseWith, positive, ropeConfig, ropeSchema } from "./config.js";
+import {
+  ConfigError,
+  count,
+  expertCount,
+  headDimProblems,
+  layerCount,
+  parseWith,
+  positive,
+  ropeConfig,
+  ropeSchema,
+} from "./config.js";
 import type { ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
 import { float32Matrix, type Loaded, matrix, stacked, vector, vocabularyMatrix } from "./weights.js";
@@ -43,14 +53,14 @@ const factor = z.number().default(1);
 
 const schema = z.looseObject({
   model_type: z.enum(["minimax_m1", "minimax_text_01", "minimax"]),
-  num_hidden_layers: count,
+  num_hidden_layers: layerCount,
   hidden_size: count,
   num_attention_heads: count,
   num_key_value_heads: count.optional(),
   head_dim: count.nullish(),
   intermediate_size: count,
-  num_local_experts: count.optional(),
-  num_experts: count.optional(),
+  num_local_experts: expertCount.optional(),
+  num_experts: expertCount.optional(),
   num_experts_per_tok: count.default(2),
   vocab_size: count,
   max_position_embeddings: count,

@@ -5,7 +5,7 @@
  * Source  Yang et al. 2025, arXiv 2505.09388. Names as transformers writes them.
  */
 import { z } from "zod";
-import { ConfigError, count, parseWith } from "./config.js";
+import { ConfigError, count, expertCount, parseWith } from "./config.js";
 import {
   attentionSpecs,
   buildDecoder,
@@ -27,8 +27,8 @@ const schema = z.looseObject({
   model_type: z.enum(["qwen3", "qwen3_moe"]),
   attention_bias: z.boolean().default(false),
   // transformers 4 calls it num_experts, 5 num_local_experts.
-  num_experts: count.optional(),
-  num_local_experts: count.optional(),
+  num_experts: expertCount.optional(),
+  num_local_experts: expertCount.optional(),
   num_experts_per_tok: count.default(8),
   moe_intermediate_size: count.optional(),
   norm_topk_prob: z.boolean().default(false),

@@ -44,7 +44,7 @@ export function define(program: Command): void {
   addDeviceOptions(command)
     .addHelpText(
       "after",
-      "\nRouters, norms and biases keep their type. The tokenizer and the configs are copied.\nCalibration runs the model over the text on the device, then takes a minute or more for each 10 million parameters.\n\nExamples:\n  $ fulgur quantize --model ./fulgur-mini-f16 --out ./fulgur-mini\n  $ fulgur quantize --model ./llama --out ./llama-int4 --rest int4 --group 64\n  $ fulgur quantize --model ./fulgur-mini-f16 --out ./fulgur-mini --calibrate books.txt --int8 layers.0.moe.down",
+      "\nRouters, norms and biases keep their type. The tokenizer and the configs are copied.\nCalibration runs the model over the text on the device, then takes a minute or more for each 10 million parameters.\n\nWith calibration: --calibrate books.txt, and --int8 layers.0.moe.down for what suffers most.\n\nExamples:\n  $ npm start --silent -- quantize --model test/fixtures/models/qwen3_moe --out /tmp/qwen3-small\n  $ npm start --silent -- quantize --model test/fixtures/models/mistral_window64 --out /tmp/mistral-int4 --rest int4 --group 64",
     )
     .action(quantize);
 }

@@ -17,7 +17,7 @@ export function define(program: Command): void {
   addDeviceOptions(command)
     .addHelpText(
       "after",
-      "\nExit code 0: everything matches; 1: something does not.\n\nExamples:\n  $ fulgur verify test/fixtures/models/minimax_m1_a\n  $ fulgur verify test/fixtures/models/minimax_m1_a --device cpu --json",
+      "\nExit code 0: everything matches; 1: something does not.\n\nExamples:\n  $ npm start --silent -- verify test/fixtures/models/mistral_window64\n  $ npm start --silent -- verify test/fixtures/models/qwen3_moe --device cpu --json",
     )
     .action(verify);
 }
