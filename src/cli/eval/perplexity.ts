@@ -13,6 +13,7 @@ import { readText } from "./read-text.js";
 interface Flags extends ModelOptions {
   readonly text: readonly string[];
   readonly context: number;
+  readonly bos?: boolean;
   readonly limit?: number;
   readonly json?: true;
 }
@@ -24,6 +25,7 @@ export function definePerplexity(parent: Command): void {
     .requiredOption("--text <file>", "text file, plain or .gz; may be given several times", collect)
     .option("--context <n>", "predictions of a window", wholeNumber(1), 2048)
     .option("--limit <tokens>", "predict about so many tokens of each text only (whole windows)", wholeNumber(1))
+    .option("--bos", "begin each text with the model's start token; otherwise nothing is prepended")
     .option("--json", "print one JSON object a text, and one for all of them");
   addModelOptions(command)
     .addHelpText(
@@ -45,7 +47,7 @@ async function run(flags: Flags): Promise<void> {
   try {
     await using opened = await openModel(flags, { slots: 1, signal });
     const { model, device } = opened;
-    const startIds = await startOf(model, flags.model);
+    const startIds = flags.bos ? await startOf(model, flags.model) : [];
     const rows = [["text", "tokens", "bytes/token", "nll", "perplexity", "bits/byte"]];
     const show = (text: string, seconds: number, ...sums: readonly NllSum[]) => {
       const result = summary(...sums);
