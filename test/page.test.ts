@@ -9,7 +9,7 @@ import { type Browser, type BrowserContext, chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SequencePool } from "../src/cache/index.js";
 import { CpuDevice } from "../src/device/index.js";
-import { loadModel } from "../src/generate/index.js";
+import { greedyRequest, loadModel } from "../src/generate/index.js";
 import { buildStep } from "../src/nn/index.js";
 import { type RunningServer, startServer } from "../src/serve/index.js";
 import { scriptedSource } from "./scripted-source.js";
@@ -166,17 +166,7 @@ async function nodeReference(): Promise<Reference> {
   const prompt = model.template?.render([{ role: "user", content: question }], { addGenerationPrompt: true }) ?? "";
   const promptIds = tokenizer.encode(prompt);
   const ids: number[] = [];
-  const tokens = engine.generate({
-    promptIds,
-    sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
-    maxTokens: tokenCount,
-    stopIds: generation.stopIds,
-    repetitionStop: { tokens: 0, probability: 1 },
-    thinking: undefined,
-    closingIds: [],
-    stepwise: false,
-    signal: undefined,
-  });
+  const tokens = engine.generate(greedyRequest(promptIds, tokenCount, { stopIds: generation.stopIds }));
   for await (const { id } of tokens) ids.push(id);
 
   using pool = new SequencePool(device, language.state, { slots: 1, maxTokens: 1024 });

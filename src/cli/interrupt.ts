@@ -27,14 +27,6 @@ export function catchInterrupts(): Interrupts {
     settle(name);
     controller.abort(new InterruptedError());
   };
-  // Whoever read our output (`| head`) has left: nothing more to do. Each further write fails in the same way, the line break
-  // after the answer for one, so this listener stays.
-  const onClosedPipe = (error: Error) => {
-    if (!("code" in error) || error.code !== "EPIPE") throw error;
-    settle("SIGHUP");
-    controller.abort(new InterruptedError());
-  };
   for (const name of names) process.on(name, onSignal);
-  process.stdout.on("error", onClosedPipe);
   return { signal: controller.signal, first, [Symbol.dispose]: ignore };
 }

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { cacheNames } from "../cache/index.js";
 import { type Device, open } from "../device/index.js";
+import { type Folder, openFolder } from "../formats/index.js";
 import { type LoadOptions, loadModel, type Model } from "../generate/index.js";
 import { bytesText, InputError, progressLine } from "./output.js";
 
@@ -73,10 +74,14 @@ export function openDevice(options: DeviceOptions): Promise<Device> {
   return open({ prefer: options.device, cpu: options.threads === undefined ? {} : { threads: options.threads } });
 }
 
-/** Opens the device and loads the model, with progress; closes the device when loading fails. */
+/**
+ * Opens the device and loads the model, with progress; closes the device when loading fails. `adapt` may show the loader
+ * another view of the folder.
+ */
 export async function openModel(
   options: ModelOptions,
   extra: Omit<LoadOptions, "device" | "kv"> = {},
+  adapt: (folder: Folder) => Folder = (folder) => folder,
 ): Promise<{ readonly model: Model; readonly device: Device } & AsyncDisposable> {
   if (!/^https?:/.test(options.model) && !existsSync(options.model)) {
     throw new InputError(`--model ${options.model}: there is no such folder`);
@@ -84,7 +89,7 @@ export async function openModel(
   const device = await openDevice(options);
   const line = progressLine("Loading");
   try {
-    const model = await loadModel(options.model, {
+    const model = await loadModel(adapt(await openFolder(options.model)), {
       device,
       // The matrix units are asked for only where they are: elsewhere f16 and f32 are the same kernels.
       precision: options.precision === "auto" ? "f16" : options.precision,

@@ -6,7 +6,7 @@
  * a context outgrows the grids; the batch size is rounded up to a power of two, and rows to spare are dead.
  */
 import type { SequencePool } from "../cache/index.js";
-import type { CapturedList, Device } from "../device/index.js";
+import type { CapturedList } from "../device/index.js";
 import type { LanguageModel } from "../models/index.js";
 import { advance, OUTPUT, OUTPUT_WORDS, ROW_WORDS, type Step, sample, TOKEN_WORDS } from "../ops/index.js";
 import { type Tensor, zeros } from "../tensor/index.js";
@@ -76,22 +76,11 @@ export class DecodeBatch implements Disposable {
 
   /** Waits for the last `run` and returns its outputs, [steps][rows]. */
   async outputs(steps: number): Promise<DecodeOutput[][]> {
-    const words = (await this.ring.read()) as Int32Array; // the ring is i32
-    const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
+    const outputs = await readOutputs(this.ring);
     const all: DecodeOutput[][] = [];
     for (let s = 0; s < steps; s++) {
       const base = ((this.head + s) % RING_STEPS) * this.size;
-      all.push(
-        Array.from({ length: this.size }, (_, r) => {
-          const at = (base + r) * OUTPUT_WORDS;
-          return {
-            slot: words[at + OUTPUT.slot] as number,
-            token: words[at + OUTPUT.token] as number,
-            logProb: floats[at + OUTPUT.logProb] as number,
-            finish: words[at + OUTPUT.finish] as number,
-          };
-        }),
-      );
+      all.push(outputs.slice(base, base + this.size));
     }
     this.head = (this.head + steps) % RING_STEPS;
     return all;
@@ -142,4 +131,17 @@ export function recordDecode(
   advance(step, pool.controls, pool.seen, ring, ringHead);
 }
 
-export type { Device };
+/** Waits for the device and returns all entries of an output ring, step by step and row by row. */
+export async function readOutputs(ring: Tensor): Promise<DecodeOutput[]> {
+  const words = (await ring.read()) as Int32Array; // the ring is i32
+  const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
+  return Array.from({ length: words.length / OUTPUT_WORDS }, (_, entry) => {
+    const at = entry * OUTPUT_WORDS;
+    return {
+      slot: words[at + OUTPUT.slot] as number,
+      token: words[at + OUTPUT.token] as number,
+      logProb: floats[at + OUTPUT.logProb] as number,
+      finish: words[at + OUTPUT.finish] as number,
+    };
+  });
+}

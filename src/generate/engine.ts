@@ -9,10 +9,10 @@
 import { type PoolOptions, type Sequence, SequencePool, type SequenceSnapshot } from "../cache/index.js";
 import type { LanguageModel } from "../models/index.js";
 import { buildStep, type StepRow } from "../nn/index.js";
-import { advance, CONTROL, CONTROL_WORDS, FINISH, markSeen, OUTPUT, OUTPUT_WORDS, sample } from "../ops/index.js";
+import { advance, CONTROL, CONTROL_WORDS, FINISH, markSeen, OUTPUT_WORDS, sample } from "../ops/index.js";
 import { zeros } from "../tensor/index.js";
 import { controlWords } from "./controls.js";
-import { DecodeBatch, type DecodeOutput } from "./decode-batch.js";
+import { DecodeBatch, type DecodeOutput, readOutputs } from "./decode-batch.js";
 import {
   type FinishReason,
   PromptIdError,
@@ -257,17 +257,10 @@ export class Engine implements AsyncDisposable {
       job.snapshot = job.sequence.snapshot();
     }
     advance(step, this.pool.controls, this.pool.seen, ring, ringHead);
-    const words = (await ring.read()) as Int32Array; // the ring is i32
-    const floats = new Float32Array(words.buffer, words.byteOffset, words.length);
+    const outputs = await readOutputs(ring);
     for (const [r, job] of stepJobs.entries()) {
-      const at = r * OUTPUT_WORDS;
-      const output = {
-        slot: words[at + OUTPUT.slot] as number,
-        token: words[at + OUTPUT.token] as number,
-        logProb: floats[at + OUTPUT.logProb] as number,
-        finish: words[at + OUTPUT.finish] as number,
-      };
-      if (output.slot >= 0 && !job.finished) this.deliver(job, output);
+      const output = outputs[r];
+      if (output && output.slot >= 0 && !job.finished) this.deliver(job, output);
     }
   }
 

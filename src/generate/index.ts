@@ -13,6 +13,7 @@ export type { GenerationConfig } from "./generation-config.js";
 export { type LoadOptions, loadModel, type Model } from "./load-model.js";
 export {
   type FinishReason,
+  greedyRequest,
   PromptIdError,
   PromptTooLongError,
   type RepetitionStop,

@@ -49,6 +49,26 @@ export interface TokenRequest {
 
 export type FinishReason = "stop" | "length" | "repetition" | "context";
 
+/** The most probable tokens, `maxTokens` of them unless a stop token comes before; nothing else ends or steers them. */
+export function greedyRequest(
+  promptIds: readonly number[],
+  maxTokens: number,
+  more: Partial<Pick<TokenRequest, "stopIds" | "signal">> = {},
+): TokenRequest {
+  return {
+    promptIds,
+    sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
+    maxTokens,
+    stopIds: [],
+    repetitionStop: { tokens: 0, probability: 1 },
+    thinking: undefined,
+    closingIds: [],
+    stepwise: false,
+    signal: undefined,
+    ...more,
+  };
+}
+
 export interface TokenEvent {
   readonly id: number;
   /** Natural log of the token's probability at temperature 1, without filters; 0 for forced tokens. */

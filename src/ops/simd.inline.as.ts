@@ -113,18 +113,6 @@ export function silu(x: v128): v128 {
   return f32x4.div(x, f32x4.add(f32x4.splat(1), exp(f32x4.neg(x))));
 }
 
-// @ts-ignore: decorator
-@inline
-export function sigmoidScalar(x: f32): f32 {
-  return f32x4.extract_lane(sigmoid(f32x4.splat(x)), 0);
-}
-
-// @ts-ignore: decorator
-@inline
-export function siluScalar(x: f32): f32 {
-  return f32x4.extract_lane(silu(f32x4.splat(x)), 0);
-}
-
 // —— bf16: the upper half of an f32
 
 /** bf16 bits (the low 16 of `h`) to f32. */
@@ -146,20 +134,6 @@ export function bf16Low(v: v128): v128 {
 @inline
 export function bf16High(v: v128): v128 {
   return v128.shuffle<i16>(i32x4.splat(0), v, 4, 12, 5, 13, 6, 14, 7, 15);
-}
-
-/** Elements 0, 2, 4, 6 of eight bf16 numbers as f32: cheaper than in order, if x is laid out to match. */
-// @ts-ignore: decorator
-@inline
-export function bf16Even(v: v128): v128 {
-  return i32x4.shl(v, 16);
-}
-
-/** Elements 1, 3, 5, 7 of eight bf16 numbers as f32. */
-// @ts-ignore: decorator
-@inline
-export function bf16Odd(v: v128): v128 {
-  return v128.and(v, i32x4.splat(0xffff0000));
 }
 
 /** f32 to bf16 bits, to nearest even; NaN stays a (quiet) NaN. */

@@ -1,6 +1,6 @@
 /** The engine's worker: opens a device, loads a model, chats. Everything that takes long happens here, not in the page. */
 import "./dispose-symbols.js";
-import { assistantContent, chat, type Device, loadModel, type Model, NoDeviceError, open } from "fulgur";
+import { assistantContent, chat, type Device, greedyRequest, loadModel, type Model, NoDeviceError, open } from "fulgur";
 import { urlFolder } from "fulgur/formats";
 import type { FromWorker, LoadRequest, Message, ModelInfo, ToWorker } from "./protocol.js";
 
@@ -103,17 +103,9 @@ async function generate({ id, prompt, maxTokens }: Extract<ToWorker, { type: "ge
   await run(id, async ({ engine, tokenizer, generation }, signal) => {
     const ids: number[] = [];
     const logProbs: number[] = [];
-    const tokens = engine.generate({
-      promptIds: tokenizer.encode(prompt),
-      sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
-      maxTokens,
-      stopIds: generation.stopIds,
-      repetitionStop: { tokens: 0, probability: 1 },
-      thinking: undefined,
-      closingIds: [],
-      stepwise: false,
-      signal,
-    });
+    const tokens = engine.generate(
+      greedyRequest(tokenizer.encode(prompt), maxTokens, { stopIds: generation.stopIds, signal }),
+    );
     for await (const token of tokens) {
       ids.push(token.id);
       logProbs.push(token.logProb);

@@ -12,18 +12,14 @@ import { type BenchResult, digits, measured, place, type SuiteOutput, workingSet
 import { fillCaches } from "./fill-cache.js";
 import { type SoftmaxShape, softmaxShapes, stateSpec } from "./layer-shapes.js";
 import { randomTensor } from "./random-weights.js";
-import { multiplyAddPeak, streamBandwidth } from "./roofs.js";
+import { measureRoofs } from "./roofs.js";
 import type { DeviceInput } from "./suites.js";
 import { launchSeconds, median } from "./timing.js";
 
 export async function attentionSuite(input: DeviceInput): Promise<SuiteOutput> {
   const { device, flags, signal, say } = input;
-  const { runs } = flags;
   say("measuring bandwidth and arithmetic peak");
-  const bandwidth = await streamBandwidth(device, { runs, signal });
-  const peak = await multiplyAddPeak(device, { runs, signal });
-  const roofs = { bandwidth: bandwidth.gbs * 1e9, peak: peak.gflops * 1e9 };
-  const results: BenchResult[] = [bandwidth, peak];
+  const { roofs, results } = await measureRoofs(device, { runs: flags.runs, signal });
   for (const shape of softmaxShapes) {
     for (const kv of new Set(["f32", "f16", flags.kv])) {
       for (const context of flags.context ?? [1024, 8192, 32768]) {

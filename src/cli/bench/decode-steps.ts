@@ -3,6 +3,7 @@ import type { Sequence, SequencePool } from "../../cache/index.js";
 import type { Profile } from "../../device/index.js";
 import { controlWords } from "../../generate/controls.js";
 import { DecodeBatch, RING_STEPS } from "../../generate/decode-batch.js";
+import { greedyRequest } from "../../generate/index.js";
 import type { LanguageModel } from "../../models/index.js";
 import { CONTROL_WORDS } from "../../ops/index.js";
 import { median, runSeconds, type TimingOptions } from "./timing.js";
@@ -69,17 +70,7 @@ export async function timeDecodeSteps(
 
 function writeControls(pool: SequencePool, slot: number, position: number): void {
   const words = controlWords(
-    {
-      promptIds: [],
-      sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
-      maxTokens: RING_STEPS,
-      stopIds: [],
-      repetitionStop: { tokens: 0, probability: 1 },
-      thinking: undefined,
-      closingIds: [],
-      stepwise: false,
-      signal: undefined,
-    },
+    greedyRequest([], RING_STEPS),
     // The token that is fed now gets `position`, the first one that is sampled the next.
     position + 1,
     pool.maxTokens,

@@ -13,18 +13,14 @@ import { type Tensor, upload } from "../../tensor/index.js";
 import { type BenchResult, digits, measured, place, type SuiteOutput } from "./bench-result.js";
 import { type LightningShape, lightningShapes, stateSpec } from "./layer-shapes.js";
 import { randomTensor } from "./random-weights.js";
-import { multiplyAddPeak, streamBandwidth } from "./roofs.js";
+import { measureRoofs } from "./roofs.js";
 import type { DeviceInput } from "./suites.js";
 import { launchSeconds, median } from "./timing.js";
 
 export async function lightningSuite(input: DeviceInput): Promise<SuiteOutput> {
   const { device, flags, signal, say } = input;
-  const { runs } = flags;
   say("measuring bandwidth and arithmetic peak");
-  const bandwidth = await streamBandwidth(device, { runs, signal });
-  const peak = await multiplyAddPeak(device, { runs, signal });
-  const roofs = { bandwidth: bandwidth.gbs * 1e9, peak: peak.gflops * 1e9 };
-  const results: BenchResult[] = [bandwidth, peak];
+  const { roofs, results } = await measureRoofs(device, { runs: flags.runs, signal });
   for (const shape of lightningShapes) {
     for (const batch of flags.batch ?? [1, 8])
       results.push(...(await timed(input, shape, { batch, tokens: 1 }, roofs)));

@@ -1,42 +1,12 @@
 /** Opening a model to be timed, at positions beyond those it was trained for if need be: speed does not mind. */
-import { existsSync } from "node:fs";
-import type { Device } from "../../device/index.js";
-import { type Folder, isJsonObject, openFolder } from "../../formats/index.js";
-import { loadModel, type Model } from "../../generate/index.js";
-import { openDevice, openModel } from "../model-options.js";
-import { InputError } from "../output.js";
+import { type Folder, isJsonObject } from "../../formats/index.js";
+import { openModel } from "../model-options.js";
 import type { BenchFlags } from "./suites.js";
 
-export async function openBenchModel(
-  flags: BenchFlags,
-  signal: AbortSignal,
-): Promise<{ readonly model: Model; readonly device: Device } & AsyncDisposable> {
+export function openBenchModel(flags: BenchFlags, signal: AbortSignal): ReturnType<typeof openModel> {
   const { positions } = flags;
-  if (positions === undefined) return openModel(flags, { slots: 1, signal });
-  if (!/^https?:/.test(flags.model) && !existsSync(flags.model)) {
-    throw new InputError(`--model ${flags.model}: there is no such folder`);
-  }
-  const device = await openDevice(flags);
-  try {
-    const model = await loadModel(withPositions(await openFolder(flags.model), positions), {
-      device,
-      precision: flags.precision === "f32" ? "f32" : "f16",
-      kv: flags.kv,
-      slots: 1,
-      signal,
-    });
-    return {
-      model,
-      device,
-      async [Symbol.asyncDispose]() {
-        await model.close();
-        await device.close();
-      },
-    };
-  } catch (error) {
-    await device.close();
-    throw error;
-  }
+  const adapt = positions === undefined ? undefined : (folder: Folder) => withPositions(folder, positions);
+  return openModel(flags, { slots: 1, signal }, adapt);
 }
 
 /** The same folder with another `max_position_embeddings` in its config. */

@@ -123,3 +123,13 @@ export async function productSpeeds(
   }
   return results;
 }
+
+/** Bandwidth in bytes and peak in operations a second, and the two measurements as the first results of a suite. */
+export async function measureRoofs(
+  device: Device,
+  options: TimingOptions,
+): Promise<{ readonly roofs: { readonly bandwidth: number; readonly peak: number }; readonly results: BenchResult[] }> {
+  const bandwidth = await streamBandwidth(device, options);
+  const peak = await multiplyAddPeak(device, options);
+  return { roofs: { bandwidth: bandwidth.gbs * 1e9, peak: peak.gflops * 1e9 }, results: [bandwidth, peak] };
+}

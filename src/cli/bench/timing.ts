@@ -1,9 +1,10 @@
 /**
- * Timing: one warm-up, then several runs. Of what is measured the median counts; of what it is measured against, the roofs,
+ * Timing: a warm-up, then several runs. Of what is measured the median counts; of what it is measured against, the roofs,
  * the fastest run.
  */
 import type { Device } from "../../device/index.js";
 import { yieldToEvents } from "../../generate/index.js";
+import { isRealGpu } from "./bench-result.js";
 
 export interface TimingOptions {
   readonly runs: number;
@@ -14,6 +15,12 @@ export interface TimingOptions {
   readonly after?: () => void | Promise<void>;
 }
 
+/**
+ * A GPU that was idle runs at low clocks for the first tenths of a second: its warm-up lasts at least so long. Elsewhere one
+ * run warms up.
+ */
+const WARM_SECONDS = 0.4;
+
 /** Seconds of each run, from its call until the device has nothing left to do. */
 export async function runSeconds(
   device: Device,
@@ -21,18 +28,21 @@ export async function runSeconds(
   { runs, signal, before, after }: TimingOptions,
 ): Promise<number[]> {
   const seconds: number[] = [];
-  for (let i = 0; i <= runs; i++) {
+  const once = async () => {
     signal.throwIfAborted();
     await before?.();
     await device.idle();
     const began = performance.now();
     await run();
     await device.idle();
-    // The first run compiles kernels and touches memory for the first time.
-    if (i > 0) {
-      seconds.push((performance.now() - began) / 1000);
-      await after?.();
-    }
+    return (performance.now() - began) / 1000;
+  };
+  // The first run compiles kernels and touches memory for the first time: it does not count as warming.
+  await once();
+  for (let warm = 0; isRealGpu(device) && warm < WARM_SECONDS; ) warm += await once();
+  for (let i = 0; i < runs; i++) {
+    seconds.push(await once());
+    await after?.();
     await yieldToEvents();
   }
   return seconds;

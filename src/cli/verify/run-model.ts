@@ -1,6 +1,6 @@
 /** Running a model for verification: logits of given tokens, in one piece, in chunks, token by token, and in a batch. */
 import { type Sequence, SequencePool } from "../../cache/index.js";
-import { Engine } from "../../generate/index.js";
+import { Engine, greedyRequest } from "../../generate/index.js";
 import type { LanguageModel } from "../../models/index.js";
 import { buildStep } from "../../nn/index.js";
 import type { Tensor } from "../../tensor/index.js";
@@ -73,17 +73,7 @@ export async function piecewiseLogits(
 export async function greedy(model: LanguageModel, promptIds: readonly number[], count: number): Promise<number[]> {
   await using engine = new Engine(model, { slots: 1, maxTokens: promptIds.length + count + 1 });
   const tokens: number[] = [];
-  const generation = engine.generate({
-    promptIds,
-    sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 },
-    maxTokens: count,
-    stopIds: [],
-    repetitionStop: { tokens: 0, probability: 1 },
-    thinking: undefined,
-    closingIds: [],
-    stepwise: false,
-    signal: undefined,
-  });
+  const generation = engine.generate(greedyRequest(promptIds, count));
   for await (const { id } of generation) tokens.push(id);
   return tokens;
 }

@@ -2,11 +2,12 @@
  * What stands before the experts, in one launch: the norm of a token's row, the router's product, the choice of experts.
  *
  * A workgroup takes one token. Its row is short enough to stay in workgroup memory; subgroups compute the logits of one
- * expert after the other; then an expert's rank is counted as in ../route-experts/route-experts.wgsl.ts.
+ * expert after the other; then the routing of ../route-experts/route-experts.wgsl.ts.
  */
 import { params } from "../../device/index.js";
 import type { WeightKind } from "../matmul/weight-matrix.js";
 import { hasScales, weightAccess, weightDecoding, weightParams } from "../matmul/weights/load.wgsl.js";
+import { routeTokenWgsl } from "../route-experts/route-experts.wgsl.js";
 
 /** Channels of a row, a multiple of 32. */
 export const MAX_ROUTED_CHANNELS = 2048;
@@ -43,6 +44,7 @@ var<workgroup> row: array<vec4f, ${MAX_ROUTED_CHANNELS / 4}>;
 var<workgroup> partial: array<f32, WORKGROUP / 4u>;   // subgroups have at least 4 lanes
 var<workgroup> logits: array<f32, ${MAX_ROUTED_EXPERTS}>;
 var<workgroup> chosen: array<u32, ${MAX_ROUTED_EXPERTS}>;
+${routeTokenWgsl}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -82,28 +84,9 @@ fn main(
     let logit = subgroupAdd(product);
     if (lane == 0u && expert < p.experts) {
       logits[expert] = logit;
-      chosen[expert] = expert; // NaN has no rank of its own: its place keeps an expert in range
+      chosen[expert] = expert;
     }
   }
-  workgroupBarrier();
-  if (thread < p.experts) {
-    let own = logits[thread];
-    var rank = 0u;
-    for (var other = 0u; other < p.experts; other++) {
-      rank += u32(logits[other] > own || (logits[other] == own && other < thread));
-    }
-    if (rank < p.topK) { chosen[rank] = thread; }
-  }
-  workgroupBarrier();
-  if (thread >= p.topK) { return; }
-  let largest = logits[chosen[0]];
-  var total = 0.0;
-  if (p.normalise == 1u) {
-    for (var j = 0u; j < p.topK; j++) { total += exp(logits[chosen[j]] - largest); }
-  } else {
-    for (var e = 0u; e < p.experts; e++) { total += exp(logits[e] - largest); }
-  }
-  experts[token * p.topK + thread] = chosen[thread];
-  weights[token * p.topK + thread] = exp(logits[chosen[thread]] - largest) / total;
+  routeToken(token, thread);
 }`;
 };

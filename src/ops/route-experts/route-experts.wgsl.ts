@@ -11,16 +11,47 @@ export const MAX_EXPERTS = 1024;
 
 export const routeExpertsParams = params({ tokens: "u32", experts: "u32", topK: "u32", normalise: "u32" });
 
+/**
+ * Routing of one token by the whole workgroup: ranks the experts, then writes the chosen and their weights. Wants WORKGROUP
+ * threads, the parameters above, the bindings `experts` and `weights`, and in workgroup memory `logits` [E] and `chosen` [E]
+ * with chosen[e] = e, so that a NaN, which has no rank, leaves an expert in its place. Begins with a barrier.
+ */
+export const routeTokenWgsl = /* wgsl */ `
+fn routeToken(token: u32, thread: u32) {
+  workgroupBarrier();
+  for (var e = thread; e < p.experts; e += WORKGROUP) {
+    let own = logits[e];
+    var rank = 0u;
+    for (var other = 0u; other < p.experts; other++) {
+      rank += u32(logits[other] > own || (logits[other] == own && other < e));
+    }
+    if (rank < p.topK) { chosen[rank] = e; }
+  }
+  workgroupBarrier();
+  let largest = logits[chosen[0]];
+  var sum = 0.0;
+  if (p.normalise == 1u) {
+    for (var j = 0u; j < p.topK; j++) { sum += exp(logits[chosen[j]] - largest); }
+  } else {
+    for (var e = 0u; e < p.experts; e++) { sum += exp(logits[e] - largest); }
+  }
+  for (var j = thread; j < p.topK; j += WORKGROUP) {
+    experts[token * p.topK + j] = chosen[j];
+    weights[token * p.topK + j] = exp(logits[chosen[j]] - largest) / sum;
+  }
+}`;
+
 const code = /* wgsl */ `
 ${routeExpertsParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;           // [T, E]
+@group(0) @binding(1) var<storage, read> routed: array<f32>;           // [T, E]
 @group(0) @binding(2) var<storage, read_write> experts: array<u32>;    // [T, k]
 @group(0) @binding(3) var<storage, read_write> weights: array<f32>;    // [T, k]
 const WORKGROUP = 64u;
 const MAX_EXPERTS = ${MAX_EXPERTS}u;
-var<workgroup> row: array<f32, MAX_EXPERTS>;
+var<workgroup> logits: array<f32, MAX_EXPERTS>;
 var<workgroup> chosen: array<u32, MAX_EXPERTS>;
+${routeTokenWgsl}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -31,30 +62,10 @@ fn main(
   let token = group.y * groups.x + group.x;
   if (token >= p.tokens) { return; }
   for (var e = lane; e < p.experts; e += WORKGROUP) {
-    row[e] = logits[token * p.experts + e];
-    chosen[e] = e; // NaN has no rank of its own: its place keeps an expert in range
+    logits[e] = routed[token * p.experts + e];
+    chosen[e] = e;
   }
-  workgroupBarrier();
-  for (var e = lane; e < p.experts; e += WORKGROUP) {
-    let own = row[e];
-    var rank = 0u;
-    for (var other = 0u; other < p.experts; other++) {
-      rank += u32(row[other] > own || (row[other] == own && other < e));
-    }
-    if (rank < p.topK) { chosen[rank] = e; }
-  }
-  workgroupBarrier();
-  let largest = row[chosen[0]];
-  var sum = 0.0;
-  if (p.normalise == 1u) {
-    for (var j = 0u; j < p.topK; j++) { sum += exp(row[chosen[j]] - largest); }
-  } else {
-    for (var e = 0u; e < p.experts; e++) { sum += exp(row[e] - largest); }
-  }
-  for (var j = lane; j < p.topK; j += WORKGROUP) {
-    experts[token * p.topK + j] = chosen[j];
-    weights[token * p.topK + j] = exp(row[chosen[j]] - largest) / sum;
-  }
+  routeToken(token, lane);
 }`;
 
 export const routeExpertsKernel: WebGpuKernel = { label: "route-experts", code };
