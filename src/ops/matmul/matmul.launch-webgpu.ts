@@ -6,16 +6,19 @@ import { type GemmVariant, gemmKernel, gemmLabel, type TileSize, tileOutputs } f
 import {
   HALVES_WORKGROUP,
   halvesKernel,
+  halvesLabel,
   halvesParams,
   halvesRowOctets,
   type MatrixGemmVariant,
   matrixGemmKernel,
   matrixGemmLabel,
-  matrixTile,
-  matrixWorkgroupBytes,
 } from "./gemm-subgroup-matrix.wgsl.js";
 import { type GemvVariant, gemvKernel, gemvLabel, gemvThreads } from "./gemv.wgsl.js";
+import { type StagedGemvVariant, stagedGemvBytes, stagedGemvKernel, stagedGemvLabel } from "./gemv-staged.wgsl.js";
 import { type MatmulVariant, matmulParams, type XLoad } from "./matmul.wgsl.js";
+import { matrixShapeOf, matrixShapes, takesMatrixShape } from "./matrix-shapes.js";
+import { type MatrixShape, matrixOutputs } from "./matrix-tile.wgsl.js";
+import { stagedWeights } from "./matrix-weights.wgsl.js";
 import type { MatmulPlan } from "./plan.js";
 import type { WeightKind, WeightMatrix } from "./weight-matrix.js";
 import { weightParamValues } from "./weights/load.wgsl.js";
@@ -43,14 +46,19 @@ const ENOUGH_SUBGROUPS = 1024;
 /** Rows of at most this many 16-byte vectors are short: one for each lane of a common subgroup. */
 const SHORT_ROW_VECTORS = 32;
 /** From this many tokens, inputs and weight rows on, a tile of the matrix units is worth filling. */
-const MATRIX_MINIMUM = 64;
+export const MATRIX_MINIMUM = 64;
 
-/**
- * Records the launches of `plan`: one, or one for each piece of weights that exceed a binding.
- *
- * @param busyTiles where there are fewer tiles, some tokens more than GEMV_TOKENS are no reason for them.
- */
-export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyTiles = enoughTiles(device)): void {
+/** What is otherwise chosen by sizes and device, for tests and measurements. */
+export interface ForcedChoice {
+  /** Where there are fewer tiles, some tokens more than GEMV_TOKENS are no reason for them. */
+  readonly busyTiles?: number;
+  readonly matrixShape?: MatrixShape;
+  /** Of few tokens: `false` keeps x in storage, a shape puts it into workgroup memory. */
+  readonly staged?: false | Pick<StagedGemvVariant, "rows" | "workgroup">;
+}
+
+/** Records the launches of `plan`: one, or one for each piece of weights that exceed a binding. */
+export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, forced: ForcedChoice = {}): void {
   const { x, w, T, K, N, gate } = plan;
   const unit = rowUnit(w, device.limits);
   // The up rows of a piece may begin up to unit − 1 rows after the place where their binding can begin.
@@ -62,8 +70,8 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyT
       `matmul: the scales of ${w.kind} [${w.rows}, ${w.columns}] exceed a binding of ${device.limits.maxBindingBytes} bytes; store gate and up weights apart`,
     );
   }
-  const { kernel, grid, gemv, takesHalves } = chooseKernel(device, plan, busyTiles);
-  const halves = takesHalves ? halvesOf(device, plan) : undefined;
+  const { kernel, grid, gemv, takesHalves } = chooseKernel(device, plan, forced);
+  const halves = takesHalves ? halvesOf(device, x, stagedWeights[w.kind].swaps) : undefined;
   for (const piece of pieces) {
     const upBegin = Math.floor((N + piece.begin) / unit) * unit;
     const scaleRows = bindsAllScales ? allRows : piece;
@@ -109,14 +117,15 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, busyT
   halves?.dispose();
 }
 
-/** x rounded to halves, for the matrix units. */
-function halvesOf(device: WebGpuDevice, { x, T, K }: MatmulPlan): Tensor {
+/** x [T, K] rounded to halves, for the matrix units; the weights' kind says whether columns are swapped. */
+export function halvesOf(device: WebGpuDevice, x: Tensor, swaps: boolean): Tensor {
+  const [T = 0, K = 0] = x.shape;
   const rowOctets = halvesRowOctets(K);
   const halves = empty(device, [T, rowOctets * 4], "u32", "matmul halves");
   const load = xLoadOf(K);
   const height = Math.min(T, device.limits.maxWorkgroupsPerDimension);
   device.run(
-    kept(`matmul halves ${load}`, () => halvesKernel(load)),
+    kept(halvesLabel(load, swaps), () => halvesKernel(load, swaps)),
     {
       buffers: [x, halves],
       params: halvesParams.write({ tokens: T, inputs: K, rowOctets }),
@@ -135,7 +144,8 @@ interface Choice {
   readonly takesHalves?: true;
 }
 
-function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number): Choice {
+function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, forced: ForcedChoice): Choice {
+  const { busyTiles = enoughTiles(device) } = forced;
   const { w, T, K, N, gate } = plan;
   const variant: MatmulVariant = {
     kind: w.kind,
@@ -150,6 +160,15 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number)
     },
     norm: plan.norm !== undefined,
   };
+  const staged = stagedGemv(device, plan, variant, forced);
+  if (staged) {
+    const groupOutputs = (staged.workgroup / staged.subgroupSize) * staged.rows;
+    return {
+      kernel: kept(stagedGemvLabel(staged), () => stagedGemvKernel(staged)),
+      grid: (outputs) => [Math.ceil(outputs / groupOutputs), 1, Math.ceil(T / staged.tokens)],
+      gemv: { groupOutputs, rounds: 1 },
+    };
+  }
   if (T <= GEMV_TOKENS || (T <= GEMV_BLOCKS_TOKENS && Math.ceil(T / 32) * Math.ceil(N / 32) < busyTiles)) {
     const v: GemvVariant = { ...variant, ...gemvShape(w, T, N, gate), subgroups: device.features.subgroups };
     const gemv = gemvGroup(v, device.features.subgroupSize);
@@ -159,14 +178,16 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, busyTiles: number)
       gemv,
     };
   }
-  if (canUseMatrices(device, plan)) {
-    const v: MatrixGemmVariant = { ...variant, subgroupSize: device.features.subgroupSize.min };
-    const tileOutputs = gate ? matrixTile / 2 : matrixTile;
-    return {
-      kernel: kept(`${matrixGemmLabel(v)} of ${v.subgroupSize}`, () => matrixGemmKernel(v)),
-      grid: (outputs) => [Math.ceil(outputs / tileOutputs), Math.ceil(T / matrixTile), 1],
-      takesHalves: true,
-    };
+  if (plan.precision === "f16" && Math.min(T, K, w.rows) >= MATRIX_MINIMUM) {
+    const shape = forced.matrixShape ?? matrixShapeOf(device, T, w.rows);
+    if (shape && takesMatrixShape(device, shape)) {
+      const v: MatrixGemmVariant = { ...variant, shape, subgroupSize: device.features.subgroupSize.min };
+      return {
+        kernel: kept(`${matrixGemmLabel(v)} of ${v.subgroupSize}`, () => matrixGemmKernel(v)),
+        grid: (outputs) => [Math.ceil(outputs / matrixOutputs(shape, gate)), Math.ceil(T / shape.tokens), 1],
+        takesHalves: true,
+      };
+    }
   }
   const v: GemmVariant = { ...variant, tile: gemmTile(T, N, gate) };
   return {
@@ -222,10 +243,40 @@ export function xLoadOf(K: number): XLoad {
 type GemvShape = Pick<GemvVariant, "tokens" | "rows" | "walk">;
 
 function gemvShape(w: WeightMatrix, T: number, N: number, gate: boolean): GemvShape {
-  const tokens = T === 1 ? 1 : T === 2 ? 2 : T <= 4 ? 4 : 8;
+  const tokens = tokensOf(T);
   let rows = mostRows(w.kind, tokens, gate);
   while (rows > 1 && (N / rows) * Math.ceil(T / tokens) < ENOUGH_SUBGROUPS) rows = rows === 4 ? 2 : 1;
   return { tokens, rows, walk: walkOf(w, tokens) };
+}
+
+/** Threads of a workgroup that shares a row of x. */
+const STAGED_WORKGROUP = 256;
+
+/** The kernel that keeps x in workgroup memory, where it is the faster one. */
+function stagedGemv(
+  device: WebGpuDevice,
+  { w, T, N, gate, norm, multiplyNorm }: MatmulPlan,
+  variant: MatmulVariant,
+  forced: ForcedChoice,
+): StagedGemvVariant | undefined {
+  const { features, limits } = device;
+  const { min, max } = features.subgroupSize;
+  if (forced.staged === false || T > GEMV_TOKENS || norm || multiplyNorm || !features.subgroups || min !== max) {
+    return undefined;
+  }
+  const isNarrow = w.kind === "int8" || w.kind === "int4";
+  const isLong = weightParamValues(w).rowVectors > 2 * SHORT_ROW_VECTORS;
+  if (!forced.staged && !(isNarrow && isLong && !device.isSoftware)) return undefined;
+  const tokens = tokensOf(T);
+  let rows: GemvVariant["rows"] = gate || tokens === 8 ? 2 : 4;
+  while (rows > 1 && N / rows < ENOUGH_SUBGROUPS) rows = rows === 4 ? 2 : 1;
+  const v = { ...variant, tokens, rows, workgroup: STAGED_WORKGROUP, subgroupSize: min, ...forced.staged };
+  const fits = stagedGemvBytes(v) <= limits.maxWorkgroupStorageBytes && v.workgroup <= limits.maxInvocations;
+  return fits ? v : undefined;
+}
+
+function tokensOf(T: number): GemvVariant["tokens"] {
+  return T === 1 ? 1 : T === 2 ? 2 : T <= 4 ? 4 : 8;
 }
 
 /** More rows of codes share a load of x, which the narrow kinds need most; measured on an H100. */
@@ -270,23 +321,6 @@ export function gemvGroup(
 function gemmTile(T: number, N: number, gate: boolean): TileSize {
   const tiles = Math.ceil(T / 64) * Math.ceil(N / tileOutputs(64, gate));
   return T > 32 && tiles >= 2 * BUSY_TILES ? 64 : 32;
-}
-
-function canUseMatrices({ features, limits }: WebGpuDevice, { precision, w, T, K }: MatmulPlan): boolean {
-  const { min, max } = features.subgroupSize;
-  return (
-    precision === "f16" &&
-    T >= MATRIX_MINIMUM &&
-    K >= MATRIX_MINIMUM &&
-    w.rows >= MATRIX_MINIMUM &&
-    min === max &&
-    matrixTile % min === 0 &&
-    4 * min <= limits.maxInvocations &&
-    limits.maxWorkgroupStorageBytes >= matrixWorkgroupBytes &&
-    features.subgroupMatrix.some(
-      (c) => c.component === "f16" && c.result === "f32" && c.M === 16 && c.N === 16 && c.K === 16,
-    )
-  );
 }
 
 /** One dimension of workgroups as two that fit; tiles are addressed by x and y themselves and never that many. */
@@ -338,7 +372,7 @@ const fullGated: Epilogue = { ...full, activation: "sigmoid", gate: true };
 export function matmulVariants(): WebGpuKernel[] {
   const found: WebGpuKernel[] = [];
   for (const x of ["whole", "quads", "scalars"] as const) {
-    found.push({ label: `matmul halves ${x}`, code: halvesKernel(x) });
+    for (const swaps of [false, true]) found.push({ label: halvesLabel(x, swaps), code: halvesKernel(x, swaps) });
   }
   const add = (label: string, code: string): void => void found.push({ label, code });
   for (const kind of kinds) {
@@ -363,6 +397,26 @@ export function matmulVariants(): WebGpuKernel[] {
       }
     }
   }
+  for (const kind of ["int8", "int4"] as const) {
+    for (const epilogue of [plain, gated, full, fullGated]) {
+      for (const tokens of [1, 2, 4, 8] as const) {
+        for (const rows of [1, 2, 4] as const) {
+          if (epilogue.gate && rows === 4) continue;
+          const x = rows === 1 ? "whole" : rows === 2 ? "quads" : "scalars";
+          const v: StagedGemvVariant = {
+            kind,
+            x,
+            epilogue,
+            tokens,
+            rows,
+            workgroup: STAGED_WORKGROUP,
+            subgroupSize: 32,
+          };
+          add(stagedGemvLabel(v), stagedGemvKernel(v));
+        }
+      }
+    }
+  }
   for (const kind of kinds) {
     for (const tokens of [1, 2, 4, 8] as const) {
       const walk = tokens === 1 ? "vectors" : "quads";
@@ -381,9 +435,11 @@ export function matmulVariants(): WebGpuKernel[] {
 /** Kernels for matrix units: to be compiled as modules only, where the device has none. */
 export function matmulMatrixVariants(): WebGpuKernel[] {
   return kinds.flatMap((kind) =>
-    ([plain, gated, full, fullGated] as const).map((epilogue) => {
-      const v: MatrixGemmVariant = { kind, epilogue, subgroupSize: 32 };
-      return { label: matrixGemmLabel(v), code: matrixGemmKernel(v) };
-    }),
+    matrixShapes.flatMap((shape) =>
+      ([plain, gated, full, fullGated] as const).map((epilogue) => {
+        const v: MatrixGemmVariant = { kind, epilogue, shape, subgroupSize: 32 };
+        return { label: matrixGemmLabel(v), code: matrixGemmKernel(v) };
+      }),
+    ),
   );
 }

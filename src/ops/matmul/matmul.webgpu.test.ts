@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { WebGpuDevice } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { empty, upload } from "../../tensor/index.js";
-import { launchMatmulWebGpu, matmulMatrixVariants, matmulVariants } from "./matmul.launch-webgpu.js";
+import { type ForcedChoice, launchMatmulWebGpu, matmulMatrixVariants, matmulVariants } from "./matmul.launch-webgpu.js";
 import type { Activation } from "./plan.js";
 import type { WeightKind } from "./weight-matrix.js";
 import { weightCodecs, weightFromFloat32 } from "./weights/create.js";
@@ -65,7 +65,18 @@ describe("matmul on the WebGPU software adapter", () => {
   test.each(cases.filter((c) => c.T <= 8 && c.K < 1000))("without subgroups: $name", (c) => check(plain, c));
 
   test.each(kinds)("%s: blocks of tokens where tiles would be few", (kind) =>
-    check(software, { ...everything, name: "blocks", kind, T: 19, K: 68, N: 6 }, 1, 128),
+    check(software, { ...everything, name: "blocks", kind, T: 19, K: 68, N: 6 }, 1, { busyTiles: 128 }),
+  );
+
+  test.each([
+    { name: "int8, one token", kind: "int8", T: 1, K: 300, N: 21, bias: true },
+    { name: "int8, gate, rows beyond a chunk", kind: "int8", T: 2, K: 4400, N: 9, gate: true, activation: "silu" },
+    { name: "int4, one token, rows beyond a chunk", kind: "int4", T: 1, K: 4230, N: 9 },
+    { name: "int4, groups of 64, seven tokens", kind: "int4", group: 64, T: 7, K: 1100, N: 7, residual: true },
+    { ...everything, name: "int4, gate with all options", kind: "int4", T: 3, K: 160, N: 10 },
+    { name: "f16, odd K", kind: "f16", T: 2, K: 131, N: 5 },
+  ] satisfies Case[])("x in workgroup memory: $name", (c) =>
+    check(software, c, 1, { staged: { rows: c.gate ? 2 : 4, workgroup: 16 } }),
   );
 
   test("finite for large activations", async () => {
@@ -129,7 +140,7 @@ const unadorned = {
   precision: "f32",
 } as const;
 
-async function check(device: WebGpuDevice, c: Case, scale = 1, busyTiles?: number): Promise<void> {
+async function check(device: WebGpuDevice, c: Case, scale = 1, forced: ForcedChoice = {}): Promise<void> {
   const { T, K, N, kind, group = 32, gate = false, activation = "none" } = c;
   const random = generator(c.name);
   const draw = (size: number, factor = 1): Float32Array => Float32Array.from({ length: size }, () => factor * random());
@@ -160,7 +171,7 @@ async function check(device: WebGpuDevice, c: Case, scale = 1, busyTiles?: numbe
       multiply: multiply && upload(device, multiply, [T, N]),
       residual: residual && { tensor: upload(device, residual, [T, N]), alpha: 0.75, beta: -1.5 },
     };
-    launchMatmulWebGpu(device, plan, busyTiles);
+    launchMatmulWebGpu(device, plan, forced);
     return out.readFloat32();
   });
   expect(device.memory.live).toBe(liveBefore);

@@ -7,7 +7,19 @@
 import { type BufferSlice, DeviceError, type WebGpuDevice, type WebGpuKernel } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import { tileOutputs } from "../matmul/gemm.wgsl.js";
-import { GEMV_TOKENS, gemvGroup, kept, walkOf, xLoadOf } from "../matmul/matmul.launch-webgpu.js";
+import { halvesRowOctets } from "../matmul/gemm-subgroup-matrix.wgsl.js";
+import {
+  GEMV_TOKENS,
+  gemvGroup,
+  halvesOf,
+  kept,
+  MATRIX_MINIMUM,
+  walkOf,
+  xLoadOf,
+} from "../matmul/matmul.launch-webgpu.js";
+import { expertMatrixShapeOf, matrixShapes } from "../matmul/matrix-shapes.js";
+import { type MatrixShape, matrixOutputs } from "../matmul/matrix-tile.wgsl.js";
+import { stagedWeights } from "../matmul/matrix-weights.wgsl.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightParamValues } from "../matmul/weights/load.wgsl.js";
 import {
@@ -20,6 +32,7 @@ import {
   scalesFit,
   scalesOf,
 } from "../matmul/weights/pieces.js";
+import { type ExpertMatrixVariant, expertMatrixKernel, expertMatrixLabel } from "./matrix-tiles.wgsl.js";
 import { type MixVariant, mixVariants } from "./mix.wgsl.js";
 import { normRouteVariants } from "./norm-route.launch-webgpu.js";
 import type { MoePlan } from "./plan.js";
@@ -55,12 +68,23 @@ import {
 const ROWS_BYTES = 16 * 2 ** 20;
 const ROWS_TOKENS = 128;
 
-export function launchMoeWebGpu(device: WebGpuDevice, plan: MoePlan): void {
+/** What is otherwise chosen by sizes and device, for measurements. */
+export interface ForcedMoe {
+  readonly matrixShape?: MatrixShape | false;
+}
+
+export function launchMoeWebGpu(device: WebGpuDevice, plan: MoePlan, forced: ForcedMoe = {}): void {
   const { T, topK, experts, gateUp, down } = plan;
   const expertBytes = (gateUp.codes.byteLength + down.codes.byteLength) / experts;
   const areSmall = T <= ROWS_TOKENS && T * topK * expertBytes <= ROWS_BYTES && !device.isSoftware;
   if (T <= GEMV_TOKENS || areSmall) launchRows(device, plan);
-  else launchTiles(device, plan);
+  else launchTiles(device, plan, forced.matrixShape ?? matrixShapeFor(device, plan));
+}
+
+/** The tile of the matrix units; false: tiles compute in float32. */
+function matrixShapeFor(device: WebGpuDevice, { gateUp, down, T, H, I, experts, topK }: MoePlan): MatrixShape | false {
+  const allowed = gateUp.precision === "f16" && down.precision === "f16" && Math.min(H, I, T) >= MATRIX_MINIMUM;
+  return (allowed && expertMatrixShapeOf(device, (T * topK) / experts)) || false;
 }
 
 /** Experts that are bound in one launch. */
@@ -208,7 +232,7 @@ function runRows(device: WebGpuDevice, plan: MoePlan, launch: RowsLaunch): void 
   );
 }
 
-function launchTiles(device: WebGpuDevice, plan: MoePlan): void {
+function launchTiles(device: WebGpuDevice, plan: MoePlan, matrixShape: MatrixShape | false): void {
   const { x, gateUp, down, routes, T, H, I, experts, topK } = plan;
   const pairs = T * topK;
   const order = empty(device, [pairs], "u32", "moe order");
@@ -221,7 +245,8 @@ function launchTiles(device: WebGpuDevice, plan: MoePlan): void {
   });
 
   // Small tiles unless most experts fill large ones.
-  const tile = pairs >= 48 * experts ? 64 : 32;
+  const plainTile = pairs >= 48 * experts ? 64 : 32;
+  const tile = matrixShape ? matrixShape.tokens : plainTile;
   const used = Math.min(experts, pairs);
   const tileCount = Math.floor((pairs + used * (tile - 1)) / tile);
   const tiles = empty(device, [tileCount, 2], "u32", "moe tiles");
@@ -232,32 +257,66 @@ function launchTiles(device: WebGpuDevice, plan: MoePlan): void {
     cost: { bytes: 8 * tileCount, operations: 0 },
   });
 
-  const inner = empty(device, [pairs, I], "f32", "moe inner");
-  const products = empty(device, [pairs, H], "f32", "moe products");
-  const multiply = (does: "gate" | "down", w: WeightMatrix, from: Tensor, to: Tensor, outputs: number): void => {
-    const v: ExpertTilesVariant = { kind: w.kind, x: xLoadOf(w.columns), does, tile };
+  const multiply = (
+    w: WeightMatrix,
+    from: Tensor,
+    to: Tensor,
+    { outputs, columns, kernel, tileOutputs }: TilesLaunch,
+  ): void => {
     const operations = 2 * pairs * (w.rows / experts) * w.columns;
     for (const piece of expertPieces(w, device.limits, experts)) {
       const share = piece.count / experts;
       const buffers = [from, order, starts, tiles, codesOf(w, piece.rows), scalesOf(w, piece.scaleRows), to];
-      device.run(
-        kept(expertTilesLabel(v), () => expertTilesKernel(v)),
-        {
-          buffers: buffers.filter((buffer) => buffer !== undefined),
-          params: expertTilesParams.write({ ...pieceParams(w, piece, experts), pieceOutputs: outputs, topK }),
-          grid: [Math.ceil(outputs / tileOutputs(tile, does === "gate")), tileCount],
-          cost: {
-            bytes: share * (w.codes.byteLength + from.byteLength + to.byteLength),
-            operations: share * operations,
-          },
+      device.run(kernel, {
+        buffers: buffers.filter((buffer) => buffer !== undefined),
+        params: expertTilesParams.write({ ...pieceParams(w, piece, experts), pieceOutputs: outputs, topK }),
+        grid: [Math.ceil(columns / tileOutputs), tileCount],
+        cost: {
+          bytes: share * (w.codes.byteLength + from.byteLength + to.byteLength),
+          operations: share * operations,
         },
-      );
+      });
     }
   };
-  multiply("gate", gateUp, x, inner, I);
-  multiply("down", down, inner, products, H);
+  const launchOf = (does: "gate" | "down", w: WeightMatrix): TilesLaunch => {
+    const outputs = does === "gate" ? I : H;
+    const gate = does === "gate";
+    if (!matrixShape) {
+      const v: ExpertTilesVariant = { kind: w.kind, x: xLoadOf(w.columns), does, tile: plainTile };
+      const kernel = kept(expertTilesLabel(v), () => expertTilesKernel(v));
+      return { outputs, columns: outputs, kernel, tileOutputs: tileOutputs(plainTile, gate) };
+    }
+    const v: ExpertMatrixVariant = {
+      kind: w.kind,
+      shape: matrixShape,
+      subgroupSize: device.features.subgroupSize.min,
+      does,
+      swaps: gate && stagedWeights[down.kind].swaps,
+    };
+    const kernel = kept(`${expertMatrixLabel(v)} of ${v.subgroupSize}`, () => expertMatrixKernel(v));
+    const columns = gate ? 8 * halvesRowOctets(I) : outputs;
+    return { outputs, columns, kernel, tileOutputs: matrixOutputs(matrixShape, gate) };
+  };
+  const from = matrixShape ? halvesOf(device, x, stagedWeights[gateUp.kind].swaps) : undefined;
+  const inner = matrixShape
+    ? empty(device, [pairs, 4 * halvesRowOctets(I)], "u32", "moe inner")
+    : empty(device, [pairs, I], "f32", "moe inner");
+  const products = empty(device, [pairs, H], "f32", "moe products");
+  multiply(gateUp, from ?? x, inner, launchOf("gate", gateUp));
+  multiply(down, inner, products, launchOf("down", down));
   combine(device, plan, products);
   for (const temporary of [order, starts, tiles, inner, products]) temporary.dispose();
+  from?.dispose();
+}
+
+/** The tiles of one of the two products. */
+interface TilesLaunch {
+  /** Of an expert. */
+  readonly outputs: number;
+  /** Those of a row of the result, filled up. */
+  readonly columns: number;
+  readonly kernel: WebGpuKernel;
+  readonly tileOutputs: number;
 }
 
 /** out = mix(weighted sums of `products` [T, k, H]). */
@@ -319,4 +378,22 @@ export function moeVariants(): WebGpuKernel[] {
     }
   }
   return found;
+}
+
+/** Kernels for matrix units: to be compiled as modules only, where the device has none. */
+export function moeMatrixVariants(): WebGpuKernel[] {
+  return matrixShapes.flatMap((shape) =>
+    (["f32", "f16", "bf16", "int8", "int4"] as const).flatMap((kind) =>
+      (
+        [
+          ["gate", false],
+          ["gate", true],
+          ["down", false],
+        ] as const
+      ).map(([does, swaps]) => {
+        const v: ExpertMatrixVariant = { kind, shape, subgroupSize: 32, does, swaps };
+        return { label: expertMatrixLabel(v), code: expertMatrixKernel(v) };
+      }),
+    ),
+  );
 }

@@ -8,7 +8,7 @@ import { upload } from "../../tensor/index.js";
 import type { WeightKind, WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightCodecs, weightFromFloat32 } from "../matmul/weights/create.js";
 import { moe } from "./moe.js";
-import { moeVariants } from "./moe.launch-webgpu.js";
+import { moeMatrixVariants, moeVariants } from "./moe.launch-webgpu.js";
 import { type MoeReferenceInput, moeReference } from "./moe.reference.js";
 
 interface Case {
@@ -203,7 +203,7 @@ describe.skipIf(!(await webgpuOrSkip()))("moe on WebGPU", async () => {
   });
 
   test("every variant compiles without a message", async () => {
-    const variants = moeVariants();
+    const variants = [...moeVariants(), ...moeMatrixVariants()];
     expect(new Set(variants.map(({ label }) => label)).size).toBe(variants.length);
     const checked = await compileOnNullBackend(variants);
     const wrong = checked.filter(({ messages }) => messages.length > 0);

@@ -7,6 +7,8 @@
  * `weightDecoding(kind)` once a kernel:
  *   const VECTOR_QUADS: u32                          columns of a 16-byte vector / 4: 1 (f32), 2 (f16, bf16), 4 (int8), 8 (int4)
  *   fn decodeQuad(vector: vec4u, quad: u32) -> vec4f   columns 4·quad … 4·quad + 3 of a vector, not yet scaled
+ *   fn rawQuad(vector: vec4u, quad: u32) -> vec4f      the same divided by quadUnit(quad), a power of two: what multiplies many
+ *   fn quadUnit(quad: u32) -> f32                      rows with the same x puts the unit into x
  *
  * `weightAccess({ name: "W", … })` once a binding, here with the name W:
  *   fn vectorW(row: u32, vector: u32) -> vec4u        16 bytes of a row
@@ -32,16 +34,18 @@ export const weightParams = {
   rowVectors: "u32",
   /** Scales in a row: 1 for int8, groups for int4. */
   rowScales: "u32",
-  /** 16-byte vectors that share a scale (int4). */
-  scaleVectors: "u32",
+  /** 2^scaleShift 16-byte vectors share a scale (int4). */
+  scaleShift: "u32",
 } as const;
 
 export function weightParamValues(
   w: Pick<WeightMatrix, "kind" | "rowStride" | "group">,
 ): Record<keyof typeof weightParams, number> {
   const rowVectors = w.rowStride / vectorColumns[w.kind];
-  if (w.kind !== "int4") return { rowVectors, rowScales: 1, scaleVectors: 1 };
-  return { rowVectors, rowScales: Math.ceil(w.rowStride / w.group), scaleVectors: w.group / vectorColumns.int4 };
+  if (w.kind !== "int4") return { rowVectors, rowScales: 1, scaleShift: 0 };
+  // Groups are 32, 64 or 128 columns.
+  const scaleShift = Math.log2(w.group / vectorColumns.int4);
+  return { rowVectors, rowScales: Math.ceil(w.rowStride / w.group), scaleShift };
 }
 
 /** Int8 and int4 bind scales next to the codes. */
@@ -83,22 +87,26 @@ fn decodeQuad(vector: vec4u, quad: u32) -> vec4f {
 
   int4: /* wgsl */ `
 const VECTOR_QUADS = 8u;
-fn decodeQuad(vector: vec4u, quad: u32) -> vec4f {
+fn quadUnit(quad: u32) -> f32 { return bitcast<f32>((127u - (quad >> 1u) * 4u) << 23u); }
+fn decodeQuad(vector: vec4u, quad: u32) -> vec4f { return rawQuad(vector, quad) * quadUnit(quad); }
+fn rawQuad(vector: vec4u, quad: u32) -> vec4f {
   // Word m holds columns 8j + 2m in nibble j and 8j + 2m + 1 in nibble j + 4; quad = 2j + (m >= 2). The nibble stays
   // where it is, at bit 4j, and counts 16^j.
   let words = select(vector.xy, vector.zw, (quad & 1u) == 1u);
   let bit = (quad >> 1u) * 4u;
   let nibbles = vec4u(words.x, words.x >> 16u, words.y, words.y >> 16u) & vec4u(15u << bit);
-  let unit = f32(1u << bit);
-  let perUnit = bitcast<f32>((127u - bit) << 23u);
-  return (bitcast<vec4f>(nibbles | vec4u(0x4b000000u)) - (8388608.0 + 8.0 * unit)) * perUnit;
+  return bitcast<vec4f>(nibbles | vec4u(0x4b000000u)) - (8388608.0 + f32(8u << bit));
 }`,
 };
 
 /** The constant and the function that turn stored codes into numbers; see the file's header. */
 export function weightDecoding(kind: WeightKind): string {
-  return decoding[kind];
+  return kind === "int4" ? decoding.int4 : `${decoding[kind]}${unitQuads}`;
 }
+
+const unitQuads = /* wgsl */ `
+fn quadUnit(quad: u32) -> f32 { return 1.0; }
+fn rawQuad(vector: vec4u, quad: u32) -> vec4f { return decodeQuad(vector, quad); }`;
 
 export interface WeightAccess {
   readonly kind: WeightKind;
@@ -131,7 +139,7 @@ function unscaled(name: string): string {
 
 function scaleAccess(kind: WeightKind, name: string, scales: number | string, scaleRow: string): string {
   const array = `scales${typeof scales === "string" ? scales : name}`;
-  const column = kind === "int4" ? " + vector / p.scaleVectors" : "";
+  const column = kind === "int4" ? " + (vector >> p.scaleShift)" : "";
   return /* wgsl */ `${typeof scales === "string" ? "" : `@group(0) @binding(${scales}) var<storage, read> ${array}: array<f32>;`}
 fn scale${name}(row: u32, vector: u32) -> f32 { return ${array}[(row + ${scaleRow}) * p.rowScales${column}]; }`;
 }

@@ -1,0 +1,128 @@
+/**
+ * The product for few tokens with long rows of narrow weights (int8, int4): x in workgroup memory.
+ *
+ * A lane takes 16 bytes of codes at a time, the columns of which lie far from those of its neighbours: loads of x from
+ * storage would touch a cache line for each lane, and those, not the weights, would be waited for. So a workgroup first puts
+ * x into its memory in the order in which lanes take it, CHUNK vectors of a row at a time: [token, quad of the vector, vector].
+ *
+ * A subgroup computes ROWS neighbouring outputs of TOKENS tokens. The codes of its next step are loaded before those of this
+ * one are used, the first ones before x is there. Subgroups have one size, and each its outputs (no rounds).
+ */
+import type { GemvVariant } from "./gemv.wgsl.js";
+import { describeVariant, type MatmulVariant, matmulHead } from "./matmul.wgsl.js";
+import { vectorColumns } from "./weights/load.wgsl.js";
+
+export interface StagedGemvVariant extends MatmulVariant {
+  readonly tokens: GemvVariant["tokens"];
+  /** Outputs of a subgroup. */
+  readonly rows: GemvVariant["rows"];
+  readonly subgroupSize: number;
+  readonly workgroup: number;
+}
+
+/** Vectors of a chunk: up to 16 KiB of x for one token, 32 for more. */
+function chunkVectors({ kind, tokens }: Pick<StagedGemvVariant, "kind" | "tokens">): number {
+  return Math.floor((tokens === 1 ? 4096 : 8192) / tokens / vectorColumns[kind]);
+}
+
+/** Vectors between two quads of a vector: one of padding, so that neighbouring writes meet different banks. */
+const padded = (chunk: number): number => chunk + 1;
+
+/** Bytes of workgroup memory. */
+export function stagedGemvBytes(v: Pick<StagedGemvVariant, "kind" | "tokens">): number {
+  return 4 * v.tokens * vectorColumns[v.kind] * padded(chunkVectors(v));
+}
+
+export const stagedGemvKernel = (v: StagedGemvVariant): string => {
+  const codeRows = range(v.epilogue.gate ? 2 * v.rows : v.rows);
+  const tokens = range(v.tokens);
+  const quads = range(vectorColumns[v.kind] / 4);
+  const sums = codeRows.flatMap((r) => tokens.map((t) => `${r}_${t}`));
+  const matrix = (r: number): string => (r < v.rows ? "W" : "U");
+  const chunk = chunkVectors(v);
+  // int8 has one scale a row: it multiplies the total.
+  const isGrouped = v.kind === "int4";
+  const sum = (i: string): string => (isGrouped ? `inVector${i}` : `sum${i}`);
+  return /* wgsl */ `
+enable subgroups;
+${matmulHead(v)}
+const WORKGROUP = ${v.workgroup}u;
+const SUBGROUP = ${v.subgroupSize}u;
+const TOKENS = ${v.tokens}u;
+const ROWS = ${v.rows}u;            // outputs of a subgroup
+const RESULTS = ROWS * TOKENS;
+const CHUNK = ${chunk}u;
+const LINE = ${padded(chunk)}u;
+var<workgroup> staged: array<vec4f, TOKENS * VECTOR_QUADS * LINE>;
+
+@compute @workgroup_size(WORKGROUP)   // x, y: outputs; z: blocks of tokens
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let firstToken = group.z * TOKENS;
+  let groupFirst = (group.y * p.gridWidth + group.x) * p.groupOutputs;
+  let output = groupFirst + subgroup * ROWS;
+  // Outputs beyond the piece read its last row and are not stored.
+${codeRows.map((r) => `  let row${r} = min(output + ${r % v.rows}u, p.pieceOutputs - 1u)${r < v.rows ? "" : " + p.upRow"};`).join("\n")}
+  let last = p.rowVectors - 1u;
+${codeRows.map((r) => `  var next${r} = vector${matrix(r)}(row${r}, min(lane, last));`).join("\n")}
+${sums.map((i) => `  var sum${i} = 0.0;`).join("\n")}
+  for (var first = 0u; first < p.rowVectors; first += CHUNK) {
+    let length = min(CHUNK, p.rowVectors - first);
+    workgroupBarrier();
+    for (var quad = thread; quad < length * VECTOR_QUADS; quad += WORKGROUP) {
+      let at = quad % VECTOR_QUADS;
+${tokens.map((t) => `      staged[(${t}u * VECTOR_QUADS + at) * LINE + quad / VECTOR_QUADS] = quadX(min(firstToken + ${t}u, p.tokens - 1u), first * VECTOR_QUADS + quad) * quadUnit(at);`).join("\n")}
+    }
+    workgroupBarrier();
+    for (var vector = lane; vector < length; vector += SUBGROUP) {
+${codeRows.map((r) => `      let codes${r} = next${r};`).join("\n")}
+      // At the end of a chunk the next step is the lane's first of the next one: chunks are whole steps.
+      let ahead = min(first + vector + SUBGROUP, last);
+${codeRows.map((r) => `      next${r} = vector${matrix(r)}(row${r}, ahead);`).join("\n")}
+${isGrouped ? codeRows.map((r) => `      let scale${r} = scale${matrix(r)}(row${r}, first + vector);`).join("\n") : ""}
+${isGrouped ? sums.map((i) => `      var inVector${i} = 0.0;`).join("\n") : ""}
+${quads
+  .map(
+    (q) => `      {
+${tokens.map((t) => `        let x${t} = staged[${t * quads.length + q}u * LINE + vector];`).join("\n")}
+${codeRows
+  .map(
+    (r) => `        let w${r} = rawQuad(codes${r}, ${q}u);
+${tokens.map((t) => `        ${sum(`${r}_${t}`)} += dot(w${r}, x${t});`).join("\n")}`,
+  )
+  .join("\n")}
+      }`,
+  )
+  .join("\n")}
+${isGrouped ? codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += scale${r} * inVector${r}_${t};`)).join("\n") : ""}
+    }
+  }
+${codeRows.flatMap((r) => tokens.map((t) => `  let total${r}_${t} = subgroupAdd(sum${r}_${t})${isGrouped ? "" : ` * scale${matrix(r)}(row${r}, 0u)`};`)).join("\n")}
+  // A lane for each result: one after the other would wait for memory as often.
+  for (var result = lane; result < RESULTS; result += SUBGROUP) {
+    var z = 0.0;
+    var up = 0.0;
+${range(v.rows)
+  .flatMap((r) =>
+    tokens.map(
+      (t) =>
+        `    if (result == ${r * v.tokens + t}u) { z = total${r}_${t}; ${v.epilogue.gate ? `up = total${r + v.rows}_${t};` : ""} }`,
+    ),
+  )
+  .join("\n")}
+    put(z, up, firstToken + result % TOKENS, output + result / TOKENS);
+  }
+}`;
+};
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+export function stagedGemvLabel(v: StagedGemvVariant): string {
+  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows} staged by ${v.workgroup} of ${v.subgroupSize}`;
+}
