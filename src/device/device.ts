@@ -22,7 +22,11 @@ export interface Cost {
   readonly operations: number;
 }
 
-/** One kernel's share of a profile. Seconds are device time. */
+/**
+ * One kernel's share of a profile. Seconds are device time; on WebGPU each launch is timed in a pass of its own, whose beginning
+ * and end count too: a launch of less than about ten microseconds looks up to twice as long as it is in a recording. Compare
+ * such kernels with each other, not their sum with the wall time of a step.
+ */
 export interface ProfileEntry {
   readonly kernel: string;
   readonly calls: number;

@@ -35,14 +35,21 @@ export class BindGroupCache {
     return group;
   }
 
-  /** A group outside of the cache, with a uniform buffer of the caller's. */
-  make(layout: KernelLayout, bindings: readonly Binding[], paramBytes: number, uniforms: GPUBuffer): GPUBindGroup {
+  /** A group outside of the cache, with a uniform buffer of the caller's; `paramsAt` counts in fixed layouts. */
+  make(
+    layout: KernelLayout,
+    bindings: readonly Binding[],
+    paramBytes: number,
+    uniforms: GPUBuffer,
+    paramsAt = 0,
+  ): GPUBindGroup {
     this.counters.bindGroups += 1;
     const entries: GPUBindGroupEntry[] = bindings.map(({ block, offset, size }, i) => ({
       binding: i + 1,
       resource: { buffer: block.buffer, offset, size },
     }));
-    if (layout.hasParams) entries.push({ binding: 0, resource: { buffer: uniforms, offset: 0, size: paramBytes } });
+    if (layout.hasParams)
+      entries.push({ binding: 0, resource: { buffer: uniforms, offset: paramsAt, size: paramBytes } });
     return this.device.createBindGroup({ layout: layout.group, entries });
   }
 

@@ -10,7 +10,7 @@ import { type BindGroupCache, type Binding, bindGroupKey } from "./bind-groups.j
 import { type Block, type BufferPool, sizeClass, type WebGpuAllocation, wholeWords } from "./buffer-pool.js";
 import { bufferUsage } from "./flags.js";
 import type { KernelPipeline } from "./pipelines.js";
-import { type Launch, UniformPage } from "./recording.js";
+import { type Launch, noOffsets, UniformPage } from "./recording.js";
 
 interface Draft {
   readonly kernel: KernelPipeline;
@@ -86,15 +86,16 @@ export class Capture {
     const made = new Map<string, GPUBindGroup>();
     const launches = this.drafts.map((draft): Launch => {
       const { layout } = draft.kernel;
-      const key = bindGroupKey(layout, draft.bindings, draft.paramBytes);
-      const group = made.get(key) ?? groups.make(layout, draft.bindings, draft.paramBytes, uniforms);
+      const paramsAt = layout.isFixed ? Math.max(0, draft.slot) : 0;
+      const key = `${paramsAt}:${bindGroupKey(layout, draft.bindings, draft.paramBytes)}`;
+      const group = made.get(key) ?? groups.make(layout, draft.bindings, draft.paramBytes, uniforms, paramsAt);
       made.set(key, group);
       return {
         label: draft.kernel.kernel.label,
         cost: draft.cost,
         pipeline: draft.kernel.pipeline,
         group,
-        dynamicOffsets: draft.slot < 0 ? [] : [draft.slot],
+        dynamicOffsets: draft.slot < 0 || layout.isFixed ? noOffsets : [draft.slot],
         x: draft.x,
         y: draft.y,
         z: draft.z,

@@ -23,7 +23,7 @@ import type { WebGpuKernel, WebGpuLaunch } from "./kernel.js";
 import { Mover } from "./mover.js";
 import { type KernelPipeline, PipelineCache } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
-import { encode, type Launch, UniformPage } from "./recording.js";
+import { encode, type Launch, noOffsets, UniformPage } from "./recording.js";
 import { ReadbackStaging, UploadStaging } from "./transfers.js";
 
 export type { OptionalFeature, WebGpuFeatures, WebGpuLimits, WebGpuOptions } from "./adapter.js";
@@ -98,7 +98,7 @@ export class WebGpuDevice implements DeviceContract {
       const why = reason === "destroyed" ? "was destroyed" : `was lost${message ? `: ${message.trim()}` : ""}`;
       this.lose(new DeviceLostError(`the device ${this.label} ${why}. Open a new one and load the model again.`));
     });
-    this.pipelines = new PipelineCache(device, gpu.limits.maxStorageBuffers, this.inbox, this.counts);
+    this.pipelines = new PipelineCache(device, gpu.limits.maxStorageBuffers, this.inbox, this.counts, gpu.isSoftware);
     device.onuncapturederror = (event) => {
       // The error is told by the next read; not on the console too.
       event.preventDefault();
@@ -170,7 +170,7 @@ export class WebGpuDevice implements DeviceContract {
    */
   run(kernel: WebGpuKernel, launch: WebGpuLaunch): void {
     this.assertOpen();
-    let pipeline = this.pipelines.get(kernel);
+    let pipeline = this.capturing ? this.pipelines.getFixed(kernel) : this.pipelines.get(kernel);
     const bindings = this.bind(pipeline, launch.buffers);
     if (pipeline.layout.hasWrites && this.isReadAndWritten(pipeline, bindings)) {
       pipeline = this.pipelines.writable(pipeline);
@@ -501,5 +501,3 @@ export class WebGpuDevice implements DeviceContract {
     this.pool.destroyDoomed();
   }
 }
-
-const noOffsets: readonly number[] = [];
