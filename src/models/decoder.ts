@@ -18,7 +18,7 @@ import {
   plainBranch,
   plainResidual,
 } from "../nn/index.js";
-import { embedding, gatherLastTokens, matmul, normedMoe, rmsNorm, ropeTable, type WeightMatrix } from "../ops/index.js";
+import { embedding, gatherLastTokens, normedMatmul, normedMoe, ropeTable, type WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
 import {
   ConfigError,
@@ -225,9 +225,10 @@ export function buildDecoder(
     // No scope here: what onHidden keeps must outlive the pass.
     using last = x;
     using rows = logits === "last" ? gatherLastTokens(last, step) : last.reshape(last.shape);
-    using normed = rmsNorm(rows, w.norm, { eps });
+    const { normed, product } = normedMatmul(rows, { weight: w.norm, eps }, w.head ?? w.embedding);
+    using _normed = normed;
     onHidden?.("hidden.norm", normed);
-    return matmul(normed, w.head ?? w.embedding);
+    return product;
   };
 
   const dispose = () => disposeAll([w, rope]);

@@ -28,6 +28,7 @@ import {
   gatherLastTokens,
   matmul,
   moe,
+  normedMatmul,
   normedMoe,
   type RopeTable,
   rmsNorm,
@@ -344,9 +345,10 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     // No scope here: what onHidden keeps must outlive the pass.
     using last = x;
     using rows = logits === "last" ? gatherLastTokens(last, step) : last.reshape(last.shape);
-    using normed = rmsNorm(rows, w.norm, { eps });
+    const { normed, product } = normedMatmul(rows, { weight: w.norm, eps }, w.head ?? w.embedding);
+    using _normed = normed;
     onHidden?.("hidden.norm", normed);
-    return matmul(normed, w.head ?? w.embedding);
+    return product;
   };
 
   const dispose = () => disposeAll([w, rope, plan]);

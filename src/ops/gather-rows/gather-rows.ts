@@ -24,6 +24,8 @@ export function gatherLastTokens(x: Tensor, step: Step): Tensor {
   }
   if (x.dtype !== "f32") throw new TypeError(`gatherLastTokens: x expected f32, got ${x.dtype}`);
   if (x.device !== step.rows.device) throw new TypeError("gatherLastTokens: x and the step live on different devices");
+  // Token t is the only one of row t.
+  if (step.isDecode && T === step.rowCount) return x.reshape(x.shape);
   const { device } = x;
   const y = empty(device, [step.rowCount, C], "f32", "last tokens");
   if (device.kind === "cpu") launchGatherRowsCpu(device, x, step, y);

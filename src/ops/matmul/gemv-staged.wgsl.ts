@@ -5,8 +5,9 @@
  * storage would touch a cache line for each lane, and those, not the weights, would be waited for. So a workgroup first puts
  * x into its memory in the order in which lanes take it, CHUNK vectors of a row at a time: [token, quad of the vector, vector].
  *
- * A subgroup computes ROWS neighbouring outputs of TOKENS tokens. The codes of its next step are loaded before those of this
- * one are used, the first ones before x is there. Subgroups have one size, and each its outputs (no rounds).
+ * A subgroup computes ROWS neighbouring outputs of TOKENS tokens. A step takes UNROLL vectors of each row and lane; the codes
+ * of the next step are loaded before those of this one are used, the first ones before x is there. Subgroups have one size,
+ * and each its outputs (no rounds).
  */
 import type { GemvVariant } from "./gemv.wgsl.js";
 import { describeVariant, type MatmulVariant, matmulHead } from "./matmul.wgsl.js";
@@ -18,10 +19,12 @@ export interface StagedGemvVariant extends MatmulVariant {
   readonly rows: GemvVariant["rows"];
   readonly subgroupSize: number;
   readonly workgroup: number;
+  /** Vectors of a row that a lane takes at a time. */
+  readonly unroll: 1 | 2 | 4;
 }
 
 /** Vectors of a chunk: up to 16 KiB of x for one token, 32 for more. */
-function chunkVectors({ kind, tokens }: Pick<StagedGemvVariant, "kind" | "tokens">): number {
+export function chunkVectors({ kind, tokens }: Pick<StagedGemvVariant, "kind" | "tokens">): number {
   return Math.floor((tokens === 1 ? 4096 : 8192) / tokens / vectorColumns[kind]);
 }
 
@@ -43,6 +46,39 @@ export const stagedGemvKernel = (v: StagedGemvVariant): string => {
   // int8 has one scale a row: it multiplies the total.
   const isGrouped = v.kind === "int4";
   const sum = (i: string): string => (isGrouped ? `inVector${i}` : `sum${i}`);
+  const steps = range(v.unroll);
+  const load = (keyword: string, at: (u: number) => string): string =>
+    steps
+      .flatMap((u) => [
+        `      let at${keyword === "" ? "" : "First"}${u} = ${at(u)};`,
+        ...codeRows.map(
+          (r) => `      ${keyword}next${u}_${r} = vector${matrix(r)}(row${r}, at${keyword === "" ? "" : "First"}${u});`,
+        ),
+        ...(isGrouped
+          ? codeRows.map(
+              (r) =>
+                `      ${keyword}nextScale${u}_${r} = scale${matrix(r)}(row${r}, at${keyword === "" ? "" : "First"}${u});`,
+            )
+          : []),
+      ])
+      .join("\n");
+  const step = (u: number): string => /* wgsl */ `      {
+${isGrouped ? sums.map((i) => `      var inVector${i} = 0.0;`).join("\n") : ""}
+${quads
+  .map(
+    (q) => `      {
+${tokens.map((t) => `        let x${t} = staged[${t * quads.length + q}u * LINE + base + ${u}u * SUBGROUP];`).join("\n")}
+${codeRows
+  .map(
+    (r) => `        let w${r} = rawQuad(codes${u}_${r}, ${q}u);
+${tokens.map((t) => `        ${sum(`${r}_${t}`)} = addDot(w${r}, x${t}, ${sum(`${r}_${t}`)});`).join("\n")}`,
+  )
+  .join("\n")}
+      }`,
+  )
+  .join("\n")}
+${isGrouped ? codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += scale${u}_${r} * inVector${r}_${t};`)).join("\n") : ""}
+      }`;
   return /* wgsl */ `
 enable subgroups;
 ${matmulHead(v)}
@@ -52,8 +88,15 @@ const TOKENS = ${v.tokens}u;
 const ROWS = ${v.rows}u;            // outputs of a subgroup
 const RESULTS = ROWS * TOKENS;
 const CHUNK = ${chunk}u;
+const STEP = ${v.unroll}u * SUBGROUP;
 const LINE = ${padded(chunk)}u;
 var<workgroup> staged: array<vec4f, TOKENS * VECTOR_QUADS * LINE>;
+// A dot product and an addition would be one instruction more.
+fn addDot(w: vec4f, x: vec4f, sum: f32) -> f32 { return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum)))); }
+fn stagedX(isInRow: bool, token: u32, quad: u32) -> vec4f {
+  if (isInRow) { return quadX(min(token, p.tokens - 1u), quad); }
+  return vec4f();
+}
 
 @compute @workgroup_size(WORKGROUP)   // x, y: outputs; z: blocks of tokens
 fn main(
@@ -68,37 +111,23 @@ fn main(
   // Outputs beyond the piece read its last row and are not stored.
 ${codeRows.map((r) => `  let row${r} = min(output + ${r % v.rows}u, p.pieceOutputs - 1u)${r < v.rows ? "" : " + p.upRow"};`).join("\n")}
   let last = p.rowVectors - 1u;
-${codeRows.map((r) => `  var next${r} = vector${matrix(r)}(row${r}, min(lane, last));`).join("\n")}
+${load("var ", (u) => `min(lane + ${u}u * SUBGROUP, last)`)}
 ${sums.map((i) => `  var sum${i} = 0.0;`).join("\n")}
   for (var first = 0u; first < p.rowVectors; first += CHUNK) {
     let length = min(CHUNK, p.rowVectors - first);
     workgroupBarrier();
-    for (var quad = thread; quad < length * VECTOR_QUADS; quad += WORKGROUP) {
+    // Whole steps: zeros behind the end of a row.
+    for (var quad = thread; quad < (length + STEP - 1u) / STEP * STEP * VECTOR_QUADS; quad += WORKGROUP) {
       let at = quad % VECTOR_QUADS;
-${tokens.map((t) => `      staged[(${t}u * VECTOR_QUADS + at) * LINE + quad / VECTOR_QUADS] = quadX(min(firstToken + ${t}u, p.tokens - 1u), first * VECTOR_QUADS + quad) * quadUnit(at);`).join("\n")}
+      let isInRow = quad / VECTOR_QUADS < length;
+${tokens.map((t) => `      staged[(${t}u * VECTOR_QUADS + at) * LINE + quad / VECTOR_QUADS] = stagedX(isInRow, firstToken + ${t}u, first * VECTOR_QUADS + quad) * quadUnit(at);`).join("\n")}
     }
     workgroupBarrier();
-    for (var vector = lane; vector < length; vector += SUBGROUP) {
-${codeRows.map((r) => `      let codes${r} = next${r};`).join("\n")}
-      // At the end of a chunk the next step is the lane's first of the next one: chunks are whole steps.
-      let ahead = min(first + vector + SUBGROUP, last);
-${codeRows.map((r) => `      next${r} = vector${matrix(r)}(row${r}, ahead);`).join("\n")}
-${isGrouped ? codeRows.map((r) => `      let scale${r} = scale${matrix(r)}(row${r}, first + vector);`).join("\n") : ""}
-${isGrouped ? sums.map((i) => `      var inVector${i} = 0.0;`).join("\n") : ""}
-${quads
-  .map(
-    (q) => `      {
-${tokens.map((t) => `        let x${t} = staged[${t * quads.length + q}u * LINE + vector];`).join("\n")}
-${codeRows
-  .map(
-    (r) => `        let w${r} = rawQuad(codes${r}, ${q}u);
-${tokens.map((t) => `        ${sum(`${r}_${t}`)} += dot(w${r}, x${t});`).join("\n")}`,
-  )
-  .join("\n")}
-      }`,
-  )
-  .join("\n")}
-${isGrouped ? codeRows.flatMap((r) => tokens.map((t) => `      sum${r}_${t} += scale${r} * inVector${r}_${t};`)).join("\n") : ""}
+    for (var base = lane; base < length + lane; base += STEP) {
+${steps.flatMap((u) => codeRows.map((r) => `      let codes${u}_${r} = next${u}_${r};${isGrouped ? ` let scale${u}_${r} = nextScale${u}_${r};` : ""}`)).join("\n")}
+      // At the end of a chunk the next step is the first of the next one: chunks are whole steps.
+${load("", (u) => `min(first + base + STEP + ${u}u * SUBGROUP, last)`)}
+${steps.map(step).join("\n")}
     }
   }
 ${codeRows.flatMap((r) => tokens.map((t) => `  let total${r}_${t} = subgroupAdd(sum${r}_${t})${isGrouped ? "" : ` * scale${matrix(r)}(row${r}, 0u)`};`)).join("\n")}
@@ -124,5 +153,5 @@ function range(count: number): number[] {
 }
 
 export function stagedGemvLabel(v: StagedGemvVariant): string {
-  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows} staged by ${v.workgroup} of ${v.subgroupSize}`;
+  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows} staged by ${v.workgroup} of ${v.subgroupSize} ×${v.unroll}`;
 }

@@ -14,7 +14,13 @@ import {
   matrixGemmLabel,
 } from "./gemm-subgroup-matrix.wgsl.js";
 import { type GemvVariant, gemvKernel, gemvLabel, gemvThreads } from "./gemv.wgsl.js";
-import { type StagedGemvVariant, stagedGemvBytes, stagedGemvKernel, stagedGemvLabel } from "./gemv-staged.wgsl.js";
+import {
+  chunkVectors,
+  type StagedGemvVariant,
+  stagedGemvBytes,
+  stagedGemvKernel,
+  stagedGemvLabel,
+} from "./gemv-staged.wgsl.js";
 import { type MatmulVariant, matmulParams, type XLoad } from "./matmul.wgsl.js";
 import { matrixShapeOf, matrixShapes, takesMatrixShape } from "./matrix-shapes.js";
 import { type MatrixShape, matrixOutputs } from "./matrix-tile.wgsl.js";
@@ -54,7 +60,7 @@ export interface ForcedChoice {
   readonly busyTiles?: number;
   readonly matrixShape?: MatrixShape;
   /** Of few tokens: `false` keeps x in storage, a shape puts it into workgroup memory. */
-  readonly staged?: false | Pick<StagedGemvVariant, "rows" | "workgroup">;
+  readonly staged?: false | Pick<StagedGemvVariant, "rows" | "workgroup" | "unroll">;
 }
 
 /** Records the launches of `plan`: one, or one for each piece of weights that exceed a binding. */
@@ -179,7 +185,7 @@ function chooseKernel(device: WebGpuDevice, plan: MatmulPlan, forced: ForcedChoi
     };
   }
   if (plan.precision === "f16" && Math.min(T, K, w.rows) >= MATRIX_MINIMUM) {
-    const shape = forced.matrixShape ?? matrixShapeOf(device, T, w.rows);
+    const shape = forced.matrixShape ?? matrixShapeOf(device, w.kind, T, w.rows);
     if (shape && takesMatrixShape(device, shape)) {
       const v: MatrixGemmVariant = { ...variant, shape, subgroupSize: device.features.subgroupSize.min };
       return {
@@ -249,13 +255,23 @@ function gemvShape(w: WeightMatrix, T: number, N: number, gate: boolean): GemvSh
   return { tokens, rows, walk: walkOf(w, tokens) };
 }
 
-/** Threads of a workgroup that shares a row of x. */
-const STAGED_WORKGROUP = 256;
-
-/** The kernel that keeps x in workgroup memory, where it is the faster one. */
+/**
+ * The kernel that keeps x in workgroup memory, where it is the faster one: rows of int8 and int4 that are long.
+ *
+ * Microseconds on an H100, x in storage against x in workgroup memory (workgroups of 512; of 128 and 256 threads they are
+ * slower, and so is taking 4 vectors or 4 rows at a time):
+ *
+ *   K → N            tokens     int8           int4
+ *   4096 → 11008          1    26 … 29, 26 … 29      29 … 30, 22 … 23
+ *                         2    29 … 31, 30 … 33      37 … 39, 25 … 28
+ *                         4    50, 41          78, 40
+ *                         8    82, 64         130, 62
+ *   11008 → 4096          1    37, 27          31, 21
+ *   4096 → 4096           1    17, 13          15, 10
+ */
 function stagedGemv(
   device: WebGpuDevice,
-  { w, T, N, gate, norm, multiplyNorm }: MatmulPlan,
+  { w, T, N, norm, multiplyNorm }: MatmulPlan,
   variant: MatmulVariant,
   forced: ForcedChoice,
 ): StagedGemvVariant | undefined {
@@ -268,12 +284,23 @@ function stagedGemv(
   const isLong = weightParamValues(w).rowVectors > 2 * SHORT_ROW_VECTORS;
   if (!forced.staged && !(isNarrow && isLong && !device.isSoftware)) return undefined;
   const tokens = tokensOf(T);
-  let rows: GemvVariant["rows"] = gate || tokens === 8 ? 2 : 4;
-  while (rows > 1 && N / rows < ENOUGH_SUBGROUPS) rows = rows === 4 ? 2 : 1;
-  const v = { ...variant, tokens, rows, workgroup: STAGED_WORKGROUP, subgroupSize: min, ...forced.staged };
-  const fits = stagedGemvBytes(v) <= limits.maxWorkgroupStorageBytes && v.workgroup <= limits.maxInvocations;
-  return fits ? v : undefined;
+  const isSingle = tokens === 1 && w.kind === "int8";
+  const fewRows = isSingle || N / 2 < ENOUGH_SUBGROUPS;
+  const v: StagedGemvVariant = {
+    ...variant,
+    tokens,
+    rows: fewRows ? 1 : 2,
+    unroll: isSingle ? 2 : 1,
+    workgroup: Math.min(STAGED_WORKGROUP, limits.maxInvocations),
+    subgroupSize: min,
+    ...forced.staged,
+  };
+  const fits = chunkVectors(v) % (v.unroll * min) === 0 && stagedGemvBytes(v) <= limits.maxWorkgroupStorageBytes;
+  return fits && v.workgroup <= limits.maxInvocations ? v : undefined;
 }
+
+/** Threads of a workgroup that shares a row of x. */
+const STAGED_WORKGROUP = 512;
 
 function tokensOf(T: number): GemvVariant["tokens"] {
   return T === 1 ? 1 : T === 2 ? 2 : T <= 4 ? 4 : 8;
@@ -400,18 +427,10 @@ export function matmulVariants(): WebGpuKernel[] {
   for (const kind of ["int8", "int4"] as const) {
     for (const epilogue of [plain, gated, full, fullGated]) {
       for (const tokens of [1, 2, 4, 8] as const) {
-        for (const rows of [1, 2, 4] as const) {
-          if (epilogue.gate && rows === 4) continue;
-          const x = rows === 1 ? "whole" : rows === 2 ? "quads" : "scalars";
-          const v: StagedGemvVariant = {
-            kind,
-            x,
-            epilogue,
-            tokens,
-            rows,
-            workgroup: STAGED_WORKGROUP,
-            subgroupSize: 32,
-          };
+        for (const rows of [1, 2] as const) {
+          const unroll = tokens === 1 && kind === "int8" ? 2 : 1;
+          const x = rows === 1 ? "whole" : tokens > 2 ? "quads" : "scalars";
+          const v: StagedGemvVariant = { kind, x, epilogue, tokens, rows, unroll, workgroup: 256, subgroupSize: 32 };
           add(stagedGemvLabel(v), stagedGemvKernel(v));
         }
       }

@@ -17,7 +17,7 @@ import {
   walkOf,
   xLoadOf,
 } from "../matmul/matmul.launch-webgpu.js";
-import { expertMatrixShapeOf, matrixShapes } from "../matmul/matrix-shapes.js";
+import { expertMatrixShapeOf, expertMatrixShapes } from "../matmul/matrix-shapes.js";
 import { type MatrixShape, matrixOutputs } from "../matmul/matrix-tile.wgsl.js";
 import { stagedWeights } from "../matmul/matrix-weights.wgsl.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
@@ -84,7 +84,8 @@ export function launchMoeWebGpu(device: WebGpuDevice, plan: MoePlan, forced: For
 /** The tile of the matrix units; false: tiles compute in float32. */
 function matrixShapeFor(device: WebGpuDevice, { gateUp, down, T, H, I, experts, topK }: MoePlan): MatrixShape | false {
   const allowed = gateUp.precision === "f16" && down.precision === "f16" && Math.min(H, I, T) >= MATRIX_MINIMUM;
-  return (allowed && expertMatrixShapeOf(device, (T * topK) / experts)) || false;
+  const shape = { experts, tokens: (T * topK) / experts, rows: 2 * I };
+  return (allowed && expertMatrixShapeOf(device, shape)) || false;
 }
 
 /** Experts that are bound in one launch. */
@@ -135,8 +136,8 @@ function pieceParams(w: WeightMatrix, { firstExpert, count, rows, scaleRows }: E
 function launchRows(device: WebGpuDevice, plan: MoePlan): void {
   const { x, gateUp, down, out, T, H, I, experts, topK } = plan;
   const pairs = T * topK;
-  const inner = empty(device, [pairs, I], "f32", "moe inner");
-  for (const piece of expertPieces(gateUp, device.limits, experts)) {
+  const inner = plan.inner ?? empty(device, [pairs, I], "f32", "moe inner");
+  for (const piece of plan.inner ? [] : expertPieces(gateUp, device.limits, experts)) {
     runRows(device, plan, {
       does: "gate",
       w: gateUp,
@@ -172,7 +173,7 @@ function launchRows(device: WebGpuDevice, plan: MoePlan): void {
     combine(device, plan, products);
     products.dispose();
   }
-  inner.dispose();
+  if (!plan.inner) inner.dispose();
 }
 
 interface RowsLaunch {
@@ -382,7 +383,7 @@ export function moeVariants(): WebGpuKernel[] {
 
 /** Kernels for matrix units: to be compiled as modules only, where the device has none. */
 export function moeMatrixVariants(): WebGpuKernel[] {
-  return matrixShapes.flatMap((shape) =>
+  return expertMatrixShapes.flatMap((shape) =>
     (["f32", "f16", "bf16", "int8", "int4"] as const).flatMap((kind) =>
       (
         [

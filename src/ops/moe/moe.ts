@@ -25,7 +25,7 @@ import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
 import { type Routes, routeExperts } from "../route-experts/route-experts.js";
 import { launchMoeCpu } from "./moe.launch-cpu.js";
 import { launchMoeWebGpu } from "./moe.launch-webgpu.js";
-import { canFoldRouting, launchNormRoute } from "./norm-route.launch-webgpu.js";
+import { canFoldGate, canFoldRouting, launchNormRoute, launchNormRouteGate } from "./norm-route.launch-webgpu.js";
 import type { MoePlan } from "./plan.js";
 
 export interface MoeWeights {
@@ -78,7 +78,8 @@ export interface NormedMoeOptions extends Omit<MoeOptions, "residual" | "shared"
 }
 
 /**
- * n = RMSNorm(x) and the expert layer of n: norm, router and routing in one launch where rows are few and short.
+ * n = RMSNorm(x) and the expert layer of n: norm, router and routing (and the experts' first product, where the router is
+ * small) in one launch where rows are few and short.
  *
  * @returns n and the result, both f32 [T, H].
  */
@@ -94,18 +95,22 @@ export function normedMoe(
     return { normed, product: moe(normed, w, { ...options, residual: residualOf(residual, normed) }) };
   }
   check(x, w, options);
-  const { normed, routes } = launchNormRoute(device, x, norm, w.router, options);
+  const foldsGate = canFoldGate(device, w.router, w.gateUp);
+  const { normed, routes, inner } = foldsGate
+    ? launchNormRouteGate(device, x, norm, w, options)
+    : { ...launchNormRoute(device, x, norm, w.router, options), inner: undefined };
   using _experts = routes.experts;
   using _weights = routes.weights;
-  return { normed, product: mixture(normed, w, routes, { ...options, residual: residualOf(residual, normed) }) };
+  using _inner = inner;
+  return { normed, product: mixture(normed, w, routes, { ...options, residual: residualOf(residual, normed) }, inner) };
 }
 
 function residualOf(residual: NormedMoeOptions["residual"], normed: Tensor): Residual | undefined {
   return residual && { ...residual, tensor: residual.tensor === "normed" ? normed : residual.tensor };
 }
 
-/** The experts that `routes` names; all operands are checked but the residual. */
-function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions): Tensor {
+/** The experts that `routes` names; all operands are checked but the residual. `inner`: see MoePlan. */
+function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, inner?: Tensor): Tensor {
   const { experts: E, topK, residual, shared } = options;
   const { router, gateUp, down } = w;
   const [T = 0, H = 0] = x.shape;
@@ -113,7 +118,7 @@ function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions):
   checkOperand("residual", residual?.tensor, [T, H], x);
   const { device } = x;
   const out = empty(device, [T, H], "f32", "moe");
-  const plan: MoePlan = { x, gateUp, down, routes, out, T, H, I, experts: E, topK, residual, shared };
+  const plan: MoePlan = { x, gateUp, down, routes, inner, out, T, H, I, experts: E, topK, residual, shared };
   if (device.kind === "cpu") launchMoeCpu(device, plan);
   else launchMoeWebGpu(device, plan);
 

@@ -19,6 +19,8 @@ export interface MoePlan extends Mix {
   /** [E · H, I]. */
   readonly down: WeightMatrix;
   readonly routes: Routes;
+  /** f32 [T k, I]: the first products of the chosen experts, where the routing's launch computed them. Few tokens only. */
+  readonly inner?: Tensor | undefined;
   /** f32 [T, H], never the same memory as another operand. */
   readonly out: Tensor;
   readonly T: number;

@@ -12,9 +12,10 @@ export const MAX_EXPERTS = 1024;
 export const routeExpertsParams = params({ tokens: "u32", experts: "u32", topK: "u32", normalise: "u32" });
 
 /**
- * Routing of one token by the whole workgroup: ranks the experts, then writes the chosen and their weights. Wants WORKGROUP
- * threads, the parameters above, the bindings `experts` and `weights`, and in workgroup memory `logits` [E] and `chosen` [E]
- * with chosen[e] = e, so that a NaN, which has no rank, leaves an expert in its place. Begins with a barrier.
+ * Routing of one token by the whole workgroup: ranks the experts, then gives each choice to one thread's
+ * `putRoute(at: u32, expert: u32, weight: f32)`, at = token · k + choice. Wants WORKGROUP threads, the parameters above, and in
+ * workgroup memory `logits` [E] and `chosen` [E] with chosen[e] = e, so that a NaN, which has no rank, leaves an expert in its
+ * place. Begins with a barrier; behind it `chosen` holds the choices in its first k places.
  */
 export const routeTokenWgsl = /* wgsl */ `
 fn routeToken(token: u32, thread: u32) {
@@ -36,9 +37,15 @@ fn routeToken(token: u32, thread: u32) {
     for (var e = 0u; e < p.experts; e++) { sum += exp(logits[e] - largest); }
   }
   for (var j = thread; j < p.topK; j += WORKGROUP) {
-    experts[token * p.topK + j] = chosen[j];
-    weights[token * p.topK + j] = exp(logits[chosen[j]] - largest) / sum;
+    putRoute(token * p.topK + j, chosen[j], exp(logits[chosen[j]] - largest) / sum);
   }
+}`;
+
+/** `putRoute` into the bindings `experts` and `weights`. */
+export const storeRouteWgsl = /* wgsl */ `
+fn putRoute(at: u32, expert: u32, weight: f32) {
+  experts[at] = expert;
+  weights[at] = weight;
 }`;
 
 const code = /* wgsl */ `
@@ -51,6 +58,7 @@ const WORKGROUP = 64u;
 const MAX_EXPERTS = ${MAX_EXPERTS}u;
 var<workgroup> logits: array<f32, MAX_EXPERTS>;
 var<workgroup> chosen: array<u32, MAX_EXPERTS>;
+${storeRouteWgsl}
 ${routeTokenWgsl}
 
 @compute @workgroup_size(WORKGROUP)

@@ -80,9 +80,11 @@ const VECTOR_QUADS = 4u;
 fn decodeQuad(vector: vec4u, quad: u32) -> vec4f {
   // A vector indexed by a variable would go through memory.
   let word = select(select(vector.x, vector.y, quad == 1u), select(vector.z, vector.w, quad == 3u), quad >= 2u);
-  let biased = vec4u(word ^ 0x80808080u); // code + 128 in each byte
-  let bytes = (biased >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u);
-  return bitcast<vec4f>(bytes | vec4u(0x4b000000u)) - 8388736.0; // 2^23 + 128
+  // Bytes 1 and 3 stay at bit 8, where 2^15 counts ones. ^ 0x80: code + 128.
+  let high = word >> 16u;
+  let bits = (vec4u(word, word, high, high) & vec4u(0xffu, 0xff00u, 0xffu, 0xff00u))
+    ^ vec4u(0x4b000080u, 0x47008000u, 0x4b000080u, 0x47008000u);
+  return bitcast<vec4f>(bits) - vec4f(8388736.0, 32896.0, 8388736.0, 32896.0);
 }`,
 
   int4: /* wgsl */ `
