@@ -1,24 +1,23 @@
-/** Attention on WebGPU: one launch a segment, sums carried between them (prefill) or combined behind them (decode). */
+/**
+ * Attention on WebGPU: one launch for as many segments as the device binds. Where the cache has more, sums are carried from
+ * launch to launch (prefill) or combined behind them (decode).
+ */
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
 import type { AttentionPlan } from "./attention.js";
-import {
-  combineKernel,
-  combineParams,
-  decodeGroup,
-  decodeKernel,
-  decodeParams,
-  prefillKernel,
-  prefillParams,
-} from "./attention.wgsl.js";
+import { combineOnWebGpu } from "./combine.launch-webgpu.js";
+import { decodeGroup, decodeKernel, decodeKeys, decodeParams, decodeShape } from "./decode.wgsl.js";
 import type { KvPages } from "./kv-pages.js";
-import { costOf, splitsOf, tilesOf } from "./schedule.js";
+import { prefillHeads, prefillKernel, prefillParams } from "./prefill.wgsl.js";
+import { costOf, tilesOf } from "./schedule.js";
+import { segmentBuffers, segmentRuns, segmentValues } from "./segments.wgsl.js";
 
-/** 256 keys: with a few key/value heads this fills a big GPU from some thousand tokens on. */
-const MOST_PAGES_PER_SPLIT = 4;
-/** Workgroups that keep a big GPU busy; with fewer, each takes less. */
-const ENOUGH_WORKGROUPS = 256;
+/** Workgroups of a decode step that keep a big GPU busy: two for each multiprocessor of an H100. */
+const ENOUGH_WORKGROUPS = 264;
+/** Bindings beside those of segments, at most. */
+const DECODE_BUFFERS = 5;
+const PREFILL_BUFFERS = 6;
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -52,27 +51,31 @@ function prefill(
   step: Step,
   out: Tensor,
 ): void {
-  const { dtype: store, headDim, kvHeads, segments, pageTable } = pages;
+  const { dtype: store, headDim, kvHeads, pageTable } = pages;
   const tiles = tilesOf(step);
-  const carry = segments.length > 1;
-  const kernel = kept(`prefill ${store} ${headDim} ${carry}`, () => prefillKernel({ store, headDim, carry }));
+  const most = Math.floor((device.limits.maxStorageBuffers - PREFILL_BUFFERS) / 2);
+  const runs = segmentRuns(pages.segments, most);
+  const carry = runs.length > 1;
+  const heads = prefillHeads(headDim, plan.heads / kvHeads);
   const state = carry ? empty(device, [step.tokenCount, plan.heads, 2]) : undefined;
-  segments.forEach((segment, i) => {
-    const buffers = [qkv, segment.keys, segment.values, pageTable, step.rows, tiles, out];
+  runs.forEach((run, i) => {
+    const segments = run.length;
+    const kernel = kept(`prefill ${store} ${headDim} ${heads} ${segments} ${carry}`, () =>
+      prefillKernel({ store, headDim, heads, segments, carry }),
+    );
     device.run(kernel, {
-      buffers: state ? [...buffers, state] : buffers,
-      params: prefillParams.write({
+      buffers: [qkv, pageTable, step.rows, tiles, out, ...(state ? [state] : []), ...segmentBuffers(run)],
+      params: prefillParams(segments).write({
         heads: plan.heads,
         kvHeads,
         pagesPerSlot: pageTable.shape[1]!,
-        firstPage: segment.firstPage,
-        pages: segment.pages,
         window: plan.window,
         scale: plan.scale,
         isFirst: Number(i === 0),
-        isLast: Number(i === segments.length - 1),
+        isLast: Number(i === runs.length - 1),
+        ...segmentValues(run),
       }),
-      grid: [tiles.shape[0]!, plan.heads],
+      grid: [plan.heads / heads, tiles.shape[0]!],
       cost: costOf(pages, plan, step),
     });
   });
@@ -80,50 +83,53 @@ function prefill(
 }
 
 function decode(device: WebGpuDevice, qkv: Tensor, pages: KvPages, plan: AttentionPlan, step: Step, out: Tensor): void {
-  const { dtype: store, headDim, kvHeads, segments, pageTable } = pages;
-  const results = step.tokenCount * plan.heads;
-  const group = decodeGroup(headDim, plan.heads / kvHeads);
-  const splitsAt = (pagesPerSplit: number): number => splitsOf(step, plan, pagesPerSplit);
-  const workgroups = (pagesPerSplit: number): number =>
-    (plan.heads / group) * step.tokenCount * segments.length * splitsAt(pagesPerSplit);
-  let pagesPerSplit = MOST_PAGES_PER_SPLIT;
-  while (pagesPerSplit > 1 && workgroups(pagesPerSplit / 2) <= ENOUGH_WORKGROUPS) pagesPerSplit /= 2;
-  const splits = splitsAt(pagesPerSplit);
-  const partCount = splits * segments.length;
+  const { dtype: store, headDim, kvHeads, pageTable } = pages;
+  const { tokenCount } = step;
+  const smallestSubgroup = device.features.subgroups ? device.features.subgroupSize.min : 0;
+  const group = decodeGroup(plan.heads / kvHeads, smallestSubgroup);
+  const shape = decodeShape(store, headDim, group, smallestSubgroup);
+  const runs = segmentRuns(pages.segments, Math.floor((device.limits.maxStorageBuffers - DECODE_BUFFERS) / 2));
+  const splits = decodeSplits(step, plan, decodeKeys(shape), (plan.heads / group) * tokenCount * runs.length);
+  const partCount = splits * runs.length;
   const split = partCount > 1;
-  const kernel = kept(`decode ${store} ${headDim} ${group} ${split}`, () =>
-    decodeKernel({ store, headDim, group, split }),
-  );
-  const parts = split ? empty(device, [partCount, results, headDim]) : undefined;
-  const stats = split ? empty(device, [partCount, results, 2]) : undefined;
-  segments.forEach((segment, i) => {
-    const buffers = [qkv, segment.keys, segment.values, pageTable, step.tokens, parts ?? out];
+  const partial = runs.length > 1;
+  const parts = split ? empty(device, [partCount, tokenCount, plan.heads, headDim]) : undefined;
+  const stats = split ? empty(device, [partCount, tokenCount, plan.heads, 2]) : undefined;
+  runs.forEach((run, i) => {
+    const segments = run.length;
+    const key = `decode ${store} ${headDim} ${group} ${split} ${segments} ${partial} ${smallestSubgroup}`;
+    const kernel = kept(key, () => decodeKernel({ store, headDim, group, split, segments, partial, ...shape }));
     device.run(kernel, {
-      buffers: stats ? [...buffers, stats] : buffers,
-      params: decodeParams.write({
-        tokens: step.tokenCount,
+      buffers: [qkv, pageTable, step.tokens, parts ?? out, ...(stats ? [stats] : []), ...segmentBuffers(run)],
+      params: decodeParams(segments).write({
+        tokens: tokenCount,
         heads: plan.heads,
         kvHeads,
         pagesPerSlot: pageTable.shape[1]!,
-        firstPage: segment.firstPage,
-        pages: segment.pages,
         window: plan.window,
         splits,
         firstPart: i * splits,
         scale: plan.scale,
+        ...segmentValues(run),
       }),
-      grid: [plan.heads / group, step.tokenCount, splits],
+      grid: [plan.heads / group, tokenCount, splits],
       cost: costOf(pages, plan, step),
     });
   });
   if (!parts || !stats) return;
-  const groups = Math.ceil((results * headDim) / 4 / 64);
-  const width = Math.min(groups, 65_535);
-  device.run(combineKernel, {
-    buffers: [parts, stats, out],
-    params: combineParams.write({ results, parts: partCount, headDim4: headDim / 4 }),
-    grid: [width, Math.ceil(groups / width)],
-  });
+  combineOnWebGpu(device, parts, stats, out);
   parts.dispose();
   stats.dispose();
+}
+
+/**
+ * Shares of the context: enough workgroups for a big GPU; more would only mean more parts to combine. Rows of a batch have
+ * different lengths: there some more, so that none waits long for the longest.
+ *
+ * @param others Workgroups for each share.
+ */
+function decodeSplits(step: Step, plan: AttentionPlan, keys: number, others: number): number {
+  const blocks = Math.ceil(Math.min(step.lengthBound, plan.window) / keys);
+  const enough = step.rowCount > 1 ? 2 * ENOUGH_WORKGROUPS : ENOUGH_WORKGROUPS;
+  return Math.max(1, Math.min(Math.ceil(enough / others), blocks));
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { devices } from "../../../test/devices.js";
+import { devices, webgpuOrSkip } from "../../../test/devices.js";
 import {
   type BatchRow,
   type CacheShape,
@@ -12,7 +12,7 @@ import {
   stepWords,
 } from "../../../test/kv-batch.js";
 import { expectNear } from "../../../test/near.js";
-import { CpuDevice, type Device } from "../../device/index.js";
+import { CpuDevice, type Device, WebGpuDevice } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { type Tensor, upload } from "../../tensor/index.js";
 import { ropeFrequencies, ropeTable } from "../rope/rope.js";
@@ -61,6 +61,7 @@ const prefills: readonly Case[] = [
   { name: "f16 pages, head size 80", headDim: 80, dtype: "f16", rows: [{ slot: 0, past: 60, count: 6 }] },
   { name: "bf16 pages", headDim: 64, dtype: "bf16", rows: ragged, ownKernel: true },
   { name: "three segments, window", rows: ragged, segments: [2, 1, 3], window: 60 },
+  { name: "more segments than a launch binds", rows: ragged, segments: [1, 1, 1, 1, 1, 1], window: 100 },
   { name: "f16 pages in two segments", dtype: "f16", rows: ragged, segments: [3, 3], ownKernel: true },
   { name: "sharp softmax", rows: [{ slot: 0, past: 0, count: 40 }], queries: 100 },
 ];
@@ -83,6 +84,7 @@ const decodeCases: readonly Case[] = [
   { name: "bf16 pages", headDim: 24, dtype: "bf16", rows: decodeRows(5, 69) },
   { name: "two segments", rows: decodeRows(30, 200), segments: [2, 3] },
   { name: "f16 in three segments, splits", dtype: "f16", rows: decodeRows(300), segments: [2, 2, 2], ownKernel: true },
+  { name: "more segments than a launch binds", rows: decodeRows(300, 70), segments: [1, 1, 2, 1, 1, 2, 1] },
   { name: "sharp softmax", rows: decodeRows(64, 190), queries: 100 },
 ];
 const decodes = decodeCases.map((c) => ({ ...c, isDecode: true }));
@@ -140,6 +142,17 @@ function prepare(c: Case): Prepared {
 test("every WebGPU variant compiles", async () => {
   const checked = await compileOnNullBackend(attentionVariants());
   expect(checked.filter(({ messages }) => messages.length > 0)).toEqual([]);
+});
+
+const gpu = await webgpuOrSkip();
+test.skipIf(!gpu).each([decodes[3]!, decodes[8]!])("without subgroups: $name", async (c) => {
+  const { shape, qkv, columns, expected, tolerance, options } = prepare(c);
+  await using device = await WebGpuDevice.open({ allowSoftware: true, disableFeatures: ["subgroups"] });
+  await device.scope(async () => {
+    const input = upload(device, qkv, [c.rows.length, columns * shape.headDim]);
+    const out = attention(input, makePages(device, shape), options, makeStep(device, c.rows, c));
+    expectNear(await out.readFloat32(), expected, { relativeRms: tolerance });
+  });
 });
 
 describe.each(await devices())("attention on $label", (device) => {

@@ -25,6 +25,26 @@ fn widen(stored: Kv4) -> vec4f {
 }`,
 };
 
+/** What kernels load at once: 16 bytes where the head size allows it. */
+export interface KvUnit {
+  readonly channels: 4 | 8;
+  /** `alias KvUnit`, `fn widen0(stored: KvUnit) -> vec4f` and, for eight channels, `widen1` for the last four. */
+  readonly wgsl: string;
+}
+
+export function kvUnit(store: KvStore, headDim: number): KvUnit {
+  const load = kvLoad[store];
+  if (store === "f32" || headDim % 8 !== 0) {
+    const wgsl = `${load}\nalias KvUnit = Kv4;\nfn widen0(stored: KvUnit) -> vec4f { return widen(stored); }`;
+    return { channels: 4, wgsl };
+  }
+  const wgsl = `${load}
+alias KvUnit = vec4u;
+fn widen0(stored: KvUnit) -> vec4f { return widen(stored.xy); }
+fn widen1(stored: KvUnit) -> vec4f { return widen(stored.zw); }`;
+  return { channels: 8, wgsl };
+}
+
 /** `alias Kv2` (the storage of two adjacent channels) and `fn narrow(x: vec2f) -> Kv2`, to nearest, ties to even. */
 export const kvStore: Readonly<Record<KvStore, string>> = {
   f32: /* wgsl */ `

@@ -2,27 +2,19 @@
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
 import { empty } from "../../tensor/index.js";
 import {
-  CHUNK_TOKENS,
-  chunkScanGroups,
-  chunkScanKernel,
-  chunkSumsKernel,
-  decodeKernel,
-  decodeSlices,
-  lightningParams,
-  type PrefillVariant,
-  prefillKernel,
-  prefillSlices,
-  prefillTiling,
-} from "./lightning-attention.wgsl.js";
+  chunkSlots,
+  outputSlices,
+  outputsKernel,
+  scanGroups,
+  scanKernel,
+  statesKernel,
+  stateTiles,
+} from "./chunks.wgsl.js";
+import { decodeKernel, decodeSlices, lightningParams } from "./lightning-attention.wgsl.js";
 import { costOf, type LightningPlan } from "./plan.js";
 
-/** Workgroup memory that the kernels are cut for: what every device has, and what nearly every GPU has. */
-const SMALL_BYTES = 16 * 1024;
-const LARGE_BYTES = 32 * 1024;
-/** Fewer wide workgroups than this leave a big GPU idle (132 multiprocessors in an H100). */
+/** Fewer workgroups than this leave a big GPU idle (132 multiprocessors in an H100). */
 const ENOUGH_WORKGROUPS = 128;
-/** More rows fill it soon; and each has memory for the states of all chunks. */
-const CHUNKED_ROWS = 4;
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -36,7 +28,7 @@ function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
   return kernel;
 }
 
-/** @param busyWorkgroups with fewer, rows are cut into chunks. */
+/** @param busyWorkgroups with fewer, rows are not walked: their chunks are taken side by side, and a scan follows. */
 export function lightningOnWebGpu(
   device: WebGpuDevice,
   plan: LightningPlan,
@@ -44,92 +36,74 @@ export function lightningOnWebGpu(
 ): void {
   const { qkv, state, decay, out, heads, headDim, step } = plan;
   const rows = step.rowCount;
-  const height = Math.min(rows, device.limits.maxWorkgroupsPerDimension);
-  const grid = [height, Math.ceil(rows / height)] as const;
+  const params = lightningParams.write({ heads, rows });
   if (step.isDecode) {
+    const height = Math.min(rows, device.limits.maxWorkgroupsPerDimension);
     device.run(
       kept(`decode ${headDim}`, () => decodeKernel({ headDim })),
       {
         buffers: [step.tokens, decay, qkv, state, out],
-        params: lightningParams.write({ heads, rows, chunks: 0 }),
-        grid: [heads * decodeSlices({ headDim }), ...grid],
+        params,
+        grid: [heads * decodeSlices({ headDim }), height, Math.ceil(rows / height)],
         cost: costOf(plan),
       },
     );
     return;
   }
-  const bytes = device.limits.maxWorkgroupStorageBytes >= LARGE_BYTES ? LARGE_BYTES : SMALL_BYTES;
-  const wide = prefillTiling(headDim, bytes, 8);
-  const workgroups = rows * heads * prefillSlices(wide);
-  // Each row may have all tokens.
-  const chunks = Math.ceil(step.tokenCount / CHUNK_TOKENS);
-  if (workgroups < busyWorkgroups && chunks > 1 && rows <= CHUNKED_ROWS) {
-    prefillChunks(device, plan, wide, chunks);
-    return;
-  }
-  const v = workgroups >= ENOUGH_WORKGROUPS ? wide : prefillTiling(headDim, bytes, 4);
-  device.run(
-    kept(keyOf(v), () => prefillKernel(v)),
-    {
-      buffers: [step.rows, decay, qkv, state, out],
-      params: lightningParams.write({ heads, rows, chunks: 0 }),
-      grid: [heads * prefillSlices(v), ...grid],
-      cost: costOf(plan),
-    },
-  );
-}
-
-function prefillChunks(device: WebGpuDevice, plan: LightningPlan, tiling: PrefillVariant, chunks: number): void {
-  const { qkv, state, decay, out, heads, headDim, step } = plan;
-  const rows = step.rowCount;
-  const v = { ...tiling, chunked: true };
-  const params = lightningParams.write({ heads, rows, chunks });
+  const chunks = chunkSlots(step.tokenCount, rows);
+  const states = empty(device, [chunks, heads, headDim * headDim], "f32", "lightning states");
   const cost = costOf(plan);
-  const sums = empty(device, [rows, chunks, heads, headDim * headDim], "f32", "lightning chunks");
-  const stateCost = { bytes: 2 * sums.byteLength, operations: 3 * sums.size };
+  const stateBytes = (2 * qkv.byteLength) / 3 + states.byteLength;
+  const tiles = heads * stateTiles(headDim);
+  const walk = tiles * rows >= busyWorkgroups;
   device.run(
-    kept(`sums ${headDim}`, () => chunkSumsKernel(headDim)),
+    kept(`states ${headDim} ${walk}`, () => statesKernel({ headDim, walk })),
     {
-      buffers: [step.rows, decay, qkv, sums],
+      buffers: walk ? [step.rows, decay, qkv, states, state] : [step.rows, decay, qkv, states],
       params,
-      grid: [heads, rows, chunks],
-      cost: { bytes: (2 * qkv.byteLength) / 3 + sums.byteLength, operations: cost.operations / 2 },
+      grid: [tiles, ...folded(walk ? rows : chunks)],
+      cost: { bytes: stateBytes, operations: 2 * step.tokenCount * heads * headDim ** 2 },
     },
   );
+  if (!walk) {
+    device.run(
+      kept(`scan ${headDim}`, () => scanKernel(headDim)),
+      {
+        buffers: [step.rows, decay, state, states],
+        params,
+        grid: [scanGroups(heads, headDim), ...folded(rows)],
+        cost: { bytes: 2 * states.byteLength, operations: 2 * states.size },
+      },
+    );
+  }
   device.run(
-    kept(`scan ${headDim}`, () => chunkScanKernel(headDim)),
+    kept(`outputs ${headDim}`, () => outputsKernel(headDim)),
     {
-      buffers: [step.rows, decay, state, sums],
+      buffers: [step.rows, decay, qkv, states, out],
       params,
-      grid: [chunkScanGroups(heads, headDim), rows],
-      cost: stateCost,
+      grid: [heads * outputSlices(headDim), ...folded(chunks)],
+      cost: {
+        bytes: qkv.byteLength + states.byteLength + out.byteLength,
+        operations: cost.operations - 2 * step.tokenCount * heads * headDim ** 2,
+      },
     },
   );
-  device.run(
-    kept(keyOf(v), () => prefillKernel(v)),
-    { buffers: [step.rows, decay, qkv, sums, out], params, grid: [heads * prefillSlices(v), rows, chunks], cost },
-  );
-  sums.dispose();
+  states.dispose();
 }
 
-const keyOf = (v: PrefillVariant): string =>
-  `prefill ${v.headDim} ${v.sliceQuads} ${v.pieceQuads}${v.chunked ? " chunked" : ""}`;
+/** A grid's y and z for `count` of something; kernels undo it with 65,535. */
+function folded(count: number): [number, number] {
+  const width = Math.min(count, 65_535);
+  return [width, Math.ceil(count / width)];
+}
 
-/** Both kernels at head sizes that stand for all: smallest, odd, multiples of four and of 32, the largest. */
+/** All kernels at head sizes that stand for all: smallest, odd, multiples of four and of 32, the largest. */
 export function lightningAttentionVariants(): WebGpuKernel[] {
-  const found = new Map<string, WebGpuKernel>();
-  for (const headDim of [1, 7, 8, 24, 64, 80, 96, 128, 250, 256]) {
-    found.set(`decode ${headDim}`, decodeKernel({ headDim }));
-    found.set(`sums ${headDim}`, chunkSumsKernel(headDim));
-    found.set(`scan ${headDim}`, chunkScanKernel(headDim));
-    for (const bytes of [SMALL_BYTES, LARGE_BYTES]) {
-      for (const maxQuads of [4, 8]) {
-        const v = prefillTiling(headDim, bytes, maxQuads);
-        found.set(keyOf(v), prefillKernel(v));
-        const chunked = { ...v, chunked: true };
-        found.set(keyOf(chunked), prefillKernel(chunked));
-      }
-    }
-  }
-  return [...found.values()];
+  return [1, 7, 8, 24, 64, 80, 96, 128, 132, 250, 256].flatMap((headDim) => [
+    decodeKernel({ headDim }),
+    statesKernel({ headDim, walk: true }),
+    statesKernel({ headDim, walk: false }),
+    scanKernel(headDim),
+    outputsKernel(headDim),
+  ]);
 }

@@ -10,7 +10,6 @@ import { ROW_WORDS, type Step, TOKEN_WORDS } from "../step/layout.js";
 import { lightningAttention, lightningAttentionVariants } from "./lightning-attention.js";
 import { lightningOnWebGpu } from "./lightning-attention.launch-webgpu.js";
 import { lightningAttentionReference } from "./lightning-attention.reference.js";
-import { prefillTiling } from "./lightning-attention.wgsl.js";
 
 /** Sums of a few thousand products of numbers around 0.5, each rounded to 2⁻²⁴, some of them cancelling. */
 const TOLERANCE = { relativeRms: 1e-5 };
@@ -335,20 +334,6 @@ test("the fill function gives its published first values", () => {
     -0.4584524631500244, -0.04424238204956055, 0.4037071466445923, -0.8170573711395264,
   ]);
   expect(fillValue(3, 4321)).toBe(0.31638848781585693);
-});
-
-test("slices and pieces fit the workgroup memory for every head size", () => {
-  for (let headDim = 1; headDim <= 256; headDim++) {
-    for (const bytes of [16384, 32768]) {
-      for (const maxQuads of [4, 8]) {
-        const { sliceQuads, pieceQuads } = prefillTiling(headDim, bytes, maxQuads);
-        const quads = Math.ceil(headDim / 4);
-        const tile = Math.max(64 * (pieceQuads | 1), 256);
-        expect((quads * 4 * sliceQuads + tile) * 16 + 33 * 4).toBeLessThanOrEqual(bytes);
-        expect(sliceQuads).toBeLessThanOrEqual(maxQuads);
-      }
-    }
-  }
 });
 
 test("every WebGPU variant compiles without a message", async () => {

@@ -8,7 +8,7 @@
  *
  * Axes      T tokens, H heads, D head size (1 … 256). qkv: [T, H, 3, D] (per head q, then k, then v, after their
  *           activation); state: [slots, H, D (key), D (value)]; decay: [H], slopes s ≥ 0 of the layer; out: [T, H·D].
- * Precision float32 everywhere; the reference computes in float64. Steps of many tokens are computed in blocks of B = 32,
+ * Precision float32 everywhere; the reference computes in float64. Steps of many tokens are computed in blocks of B,
  *           whose results agree with the recurrence up to rounding:
  *             A = (Q Kᵀ) ⊙ exp(−s(i − j)) for i ≥ j,   O = A V + diag(exp(−s i)) Q S,
  *             S ← exp(−s m) S + (diag(exp(−s(m − i))) K)ᵀ V,   i, j = 1 … m ≤ B
@@ -18,8 +18,8 @@
  *           A row with `past` = 0 does not reset its state: the pool clears a slot when a sequence starts.
  *           Decays below 1e-30 count as 0 on the CPU, where products with subnormal numbers are slow.
  *
- * A row's blocks follow each other inside one kernel. A long row alone on a big GPU would gain from two passes (the blocks'
- * own contributions to S in parallel, then their prefix sums): a later optimisation.
+ * The CPU's blocks of a row follow each other. On WebGPU B is 64, and the states before all blocks are computed first: then
+ * every block is taken side by side.
  */
 import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";

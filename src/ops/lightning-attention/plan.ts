@@ -6,7 +6,7 @@ import type { Step } from "../step/layout.js";
 /** D at most. */
 export const MAX_HEAD_DIM = 256;
 
-/** B: tokens that a prefill kernel takes at a time. The CPU kernel has the same constant. */
+/** B of the CPU kernel, which has the same constant. */
 export const BLOCK_TOKENS = 32;
 
 export interface LightningPlan {
