@@ -23,10 +23,10 @@ import type { Residual } from "../matmul/plan.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
 import { type Routes, routeExperts } from "../route-experts/route-experts.js";
-import { launchMoeCpu } from "./moe.launch-cpu.js";
+import { canFoldRoutingCpu, launchMoeCpu } from "./moe.launch-cpu.js";
 import { launchMoeWebGpu } from "./moe.launch-webgpu.js";
 import { canFoldRouting, launchNormRoute } from "./norm-route.launch-webgpu.js";
-import type { MoePlan } from "./plan.js";
+import type { MoePlan, RoutingFold } from "./plan.js";
 
 export interface MoeWeights {
   /** f32 [E, H]. */
@@ -89,15 +89,33 @@ export function normedMoe(
   { residual, ...options }: NormedMoeOptions,
 ): { readonly normed: Tensor; readonly product: Tensor } {
   const { device } = x;
-  if (device.kind !== "webgpu" || activeTape() || !canFoldRouting(device, x, norm, w.router, options)) {
-    const normed = rmsNorm(x, norm.weight, norm);
-    return { normed, product: moe(normed, w, { ...options, residual: residualOf(residual, normed) }) };
+  if (activeTape()) return separately();
+  if (device.kind === "cpu") {
+    if (!canFoldRoutingCpu(x, norm, w, options)) return separately();
+    check(x, w, options);
+    const [T = 0, H = 0] = x.shape;
+    const { topK, normalise } = options;
+    const normed = empty(device, [T, H], "f32", "normed");
+    using experts = empty(device, [T, topK], "i32", "experts");
+    using weights = empty(device, [T, topK], "f32", "expert weights");
+    const fold = { x, norm, router: w.router, normalise };
+    return { normed, product: mixture(normed, w, { experts, weights }, withResidual(normed), fold) };
   }
+  if (!canFoldRouting(device, x, norm, w.router, options)) return separately();
   check(x, w, options);
   const { normed, routes } = launchNormRoute(device, x, norm, w.router, options);
   using _experts = routes.experts;
   using _weights = routes.weights;
-  return { normed, product: mixture(normed, w, routes, { ...options, residual: residualOf(residual, normed) }) };
+  return { normed, product: mixture(normed, w, routes, withResidual(normed)) };
+
+  function withResidual(normed: Tensor): MoeOptions {
+    return { ...options, residual: residualOf(residual, normed) };
+  }
+
+  function separately() {
+    const normed = rmsNorm(x, norm.weight, norm);
+    return { normed, product: moe(normed, w, withResidual(normed)) };
+  }
 }
 
 function residualOf(residual: NormedMoeOptions["residual"], normed: Tensor): Residual | undefined {
@@ -105,7 +123,7 @@ function residualOf(residual: NormedMoeOptions["residual"], normed: Tensor): Res
 }
 
 /** The experts that `routes` names; all operands are checked but the residual. */
-function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions): Tensor {
+function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, fold?: RoutingFold): Tensor {
   const { experts: E, topK, residual, shared } = options;
   const { router, gateUp, down } = w;
   const [T = 0, H = 0] = x.shape;
@@ -113,7 +131,7 @@ function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions):
   checkOperand("residual", residual?.tensor, [T, H], x);
   const { device } = x;
   const out = empty(device, [T, H], "f32", "moe");
-  const plan: MoePlan = { x, gateUp, down, routes, out, T, H, I, experts: E, topK, residual, shared };
+  const plan: MoePlan = { x, fold, gateUp, down, routes, out, T, H, I, experts: E, topK, residual, shared };
   if (device.kind === "cpu") launchMoeCpu(device, plan);
   else launchMoeWebGpu(device, plan);
 
