@@ -26,6 +26,16 @@ export function sumF32(v: v128): f32 {
   return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1);
 }
 
+/** The sums over the lanes of four vectors, side by side, each in the order of `sumF32`. */
+// @ts-ignore: decorator
+@inline
+export function sumFour(v0: v128, v1: v128, v2: v128, v3: v128): v128 {
+  // Lanes 0 and 2, 1 and 3 of two vectors each.
+  const low01 = f32x4.add(v128.shuffle<i32>(v0, v1, 0, 1, 4, 5), v128.shuffle<i32>(v0, v1, 2, 3, 6, 7));
+  const low23 = f32x4.add(v128.shuffle<i32>(v2, v3, 0, 1, 4, 5), v128.shuffle<i32>(v2, v3, 2, 3, 6, 7));
+  return f32x4.add(v128.shuffle<i32>(low01, low23, 0, 2, 4, 6), v128.shuffle<i32>(low01, low23, 1, 3, 5, 7));
+}
+
 /** Sum of the four i32 lanes. */
 // @ts-ignore: decorator
 @inline
@@ -79,8 +89,11 @@ export function store4(p: usize, v: v128, count: i32): void {
 // @ts-ignore: decorator
 @inline
 export function exp(x: v128): v128 {
-  const clamped = f32x4.max(f32x4.splat(-87), f32x4.min(f32x4.splat(88), x));
-  const n = f32x4.nearest(f32x4.mul(clamped, f32x4.splat(1.44269504)));
+  // The pseudo-minimum and -maximum are one instruction each, and answer their first operand for NaN.
+  const clamped = f32x4.pmax(f32x4.pmin(x, f32x4.splat(88)), f32x4.splat(-87));
+  // 1.5 · 2²³ rounds to a whole number, and leaves it in the low bits.
+  const moved = f32x4.add(f32x4.mul(clamped, f32x4.splat(1.44269504)), f32x4.splat(12582912));
+  const n = f32x4.sub(moved, f32x4.splat(12582912));
   const high = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(0.693359375)));
   const r = f32x4.sub(high, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
   let p = f32x4.splat(0.001381454007);
@@ -89,7 +102,8 @@ export function exp(x: v128): v128 {
   p = madd(p, r, f32x4.splat(0.166665204));
   p = madd(p, r, f32x4.splat(0.4999999343));
   p = f32x4.add(madd(p, f32x4.mul(r, r), r), f32x4.splat(1));
-  return i32x4.add(p, i32x4.shl(i32x4.trunc_sat_f32x4_s(n), 23));
+  // The bits of a NaN may have been moved into a number: n brings it back.
+  return f32x4.add(i32x4.add(p, i32x4.shl(moved, 23)), f32x4.mul(n, f32x4.splat(0)));
 }
 
 /** `exp` of one number: the same instructions, so that a tail has the bits of the vector loop in the relaxed build too. */

@@ -23,6 +23,7 @@ import {
   lengthOf,
   MAX_ARGUMENTS,
   MAX_TASKS,
+  MAX_THREADS,
   takeFault,
   walkAlone,
 } from "./list.js";
@@ -188,8 +189,8 @@ export class CpuDevice implements DeviceContract {
     const platform = await findPlatform();
     const relaxed = chooseRelaxedSimd(platform, options.relaxedSimd ?? "auto");
     let threads = options.threads ?? Math.min(platform.hardwareThreads, DEFAULT_MAX_THREADS);
-    if (!(Number.isInteger(threads) && threads >= 1)) {
-      throw new RangeError(`CpuDevice.open: threads expected a whole number from 1, got ${threads}`);
+    if (!(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
+      throw new RangeError(`CpuDevice.open: threads expected a whole number from 1 to ${MAX_THREADS}, got ${threads}`);
     }
     const { maximumBytes } = options;
     if (maximumBytes !== undefined && !(maximumBytes >= ALIGNMENT)) {

@@ -26,6 +26,12 @@ const FAULT = COUNT + LINE;
 /** Index into `faultTexts`. */
 const FAULT_KIND = FAULT + 1;
 
+/**
+ * A line for each worker, from byte 8192: 1 during its first call for an entry, else 0. `isFirstCall` in worker.inline.as.ts
+ * reads it.
+ */
+const FIRST_CALL = 2048;
+
 /** The list region: 512 KiB behind the first 64 KiB. */
 export const LIST = 16_384;
 export const LIST_WORDS = 131_072;
@@ -40,6 +46,9 @@ const NEXT = 3;
 const DONE = 4;
 const SLEEPERS = 5;
 const ARGUMENTS = 6;
+
+/** As many as have a line before the list. */
+export const MAX_THREADS = (LIST - FIRST_CALL) / LINE;
 
 /** An entry has 1 … 8 lines. */
 export const MAX_ARGUMENTS = 8 * LINE - ARGUMENTS;
@@ -94,6 +103,7 @@ export function isForked(words: Int32Array, at: number): boolean {
 
 /** Walks `count` entries from `at` in a memory of one thread: no atomics, each launch in one call. */
 export function walkAlone(words: Int32Array, kernels: readonly Kernel[], at: number, count: number): void {
+  words[FIRST_CALL] = 1;
   for (let entry = 0; entry < count; entry++) {
     const kernel = kernelOf(words, at);
     try {
@@ -107,11 +117,13 @@ export function walkAlone(words: Int32Array, kernels: readonly Kernel[], at: num
 
 /** Walks `count` entries from `at` together with the other threads. */
 function walk(words: Int32Array, kernels: readonly Kernel[], at: number, count: number, worker: number): void {
+  const firstCall = FIRST_CALL + worker * LINE;
   for (let entry = 0; entry < count; entry++) {
     const tasks = words[at + TASKS]!;
     const chunk = words[at + CHUNK]!;
     const kernel = kernelOf(words, at);
     let finished = 0;
+    words[firstCall] = 1;
     // The plain look first keeps late threads from pulling the line away from those who still count.
     while (Atomics.load(words, at + NEXT) < tasks) {
       const begin = Atomics.add(words, at + NEXT, chunk);
@@ -122,6 +134,7 @@ function walk(words: Int32Array, kernels: readonly Kernel[], at: number, count: 
       } catch (error) {
         reportFault(words, kernel, error);
       }
+      words[firstCall] = 0;
       // A share that trapped counts as done: the others would wait for ever.
       finished += end - begin;
     }

@@ -1,9 +1,9 @@
 /** Attention on the CPU: arguments, scratch and tasks of the kernels in attention.as.ts. */
 import { type CpuDevice, type CpuLaunch, f32 } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
-import type { Step } from "../step/layout.js";
+import { QUERY_TILE, type Step } from "../step/layout.js";
 import type { AttentionPlan } from "./attention.js";
-import type { KvPages } from "./kv-pages.js";
+import { type KvPages, PAGE_TOKENS } from "./kv-pages.js";
 import { costOf, splitsOf, tilesOf } from "./schedule.js";
 
 const kernelSuffix = { f32: "F32", f16: "F16", bf16: "Bf16" } as const;
@@ -31,7 +31,7 @@ export function segmentArguments(pages: KvPages): CpuLaunch["arguments"] {
 function prefill(device: CpuDevice, qkv: Tensor, pages: KvPages, plan: AttentionPlan, step: Step, out: Tensor): void {
   const { kvHeads, headDim } = pages;
   const tiles = tilesOf(step);
-  const bytes = prefillScratchBytes(headDim, plan.heads / kvHeads);
+  const bytes = prefillScratchBytes(headDim, plan.heads / kvHeads, pages.dtype !== "f32");
   device.run(`attentionPrefill${kernelSuffix[pages.dtype]}`, {
     arguments: [
       ...[qkv, step.rows, tiles, out, undefined, pages.pageTable, device.workerScratch(bytes), bytes],
@@ -49,7 +49,7 @@ function decode(device: CpuDevice, qkv: Tensor, pages: KvPages, plan: AttentionP
   const { kvHeads, headDim } = pages;
   const results = step.tokenCount * plan.heads;
   const splits = splitsOf(step, plan, PAGES_PER_SPLIT);
-  const bytes = decodeScratchBytes(headDim, plan.heads / kvHeads);
+  const bytes = decodeScratchBytes(headDim, plan.heads / kvHeads, pages.dtype !== "f32");
   const parts = splits > 1 ? empty(device, [splits, results, headDim]) : undefined;
   const stats = splits > 1 ? empty(device, [splits, results, 2]) : undefined;
   device.run(`attentionDecode${kernelSuffix[pages.dtype]}`, {
@@ -84,13 +84,19 @@ function sizes(pages: KvPages, plan: AttentionPlan, step: Step, splits: number):
 
 const roundUp = (bytes: number) => Math.ceil(bytes / 64) * 64;
 
-/** Panels of keys and values, a block of scores and of probabilities; for each four queries of a tile: statistics, q, sums. */
-function prefillScratchBytes(headDim: number, group: number): number {
-  const panels = Math.ceil(headDim / 8);
-  return roundUp(headDim * 256 + panels * 2048 + 2048 + group * (256 + headDim * 128 + panels * 1024));
+/**
+ * A page's scores; for each eight queries of a tile: statistics, q, sums; then a page's keys and values, widened, with three
+ * lines behind each.
+ */
+function prefillScratchBytes(headDim: number, group: number, isWidened: boolean): number {
+  const blocks = (group * QUERY_TILE) / 8;
+  const wide = isWidened ? 2 * (PAGE_TOKENS + 3) * headDim * 4 : 0;
+  return roundUp((PAGE_TOKENS + 3) * 32 + blocks * (96 + 2 * headDim * 32) + wide);
 }
 
-/** Four keys; for each head: a page's scores, statistics, q, sums. */
-function decodeScratchBytes(headDim: number, group: number): number {
-  return roundUp(headDim * 16 + group * (256 + 16 + headDim * 8));
+/** For each four heads: statistics, a page's scores, q, sums; then a page's keys or values, widened. */
+function decodeScratchBytes(headDim: number, group: number, isWidened: boolean): number {
+  const quads = Math.ceil(group / 4);
+  const wide = isWidened ? PAGE_TOKENS * headDim * 4 : 0;
+  return roundUp(quads * (32 + 16 * PAGE_TOKENS + headDim * 16 + Math.ceil(headDim / 8) * 128) + wide);
 }

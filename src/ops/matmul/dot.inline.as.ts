@@ -66,7 +66,7 @@ export const EXACT_COLUMNS: i32 = 2048;
 /** x as 16-bit numbers in natural order. Without the scales of w and x. */
 export function dotInt8(w: usize, x: usize, columns: i32): f32 {
   const end = w + <usize>columns;
-  let sum = f32x4.splat(0);
+  let sum: f32 = 0;
   while (w < end) {
     const stop = min(end, w + EXACT_COLUMNS);
     let s0 = i32x4.splat(0), s1 = s0;
@@ -78,9 +78,36 @@ export function dotInt8(w: usize, x: usize, columns: i32): f32 {
       w += 32;
       x += 64;
     }
-    sum = f32x4.add(sum, f32x4.convert_i32x4_s(i32x4.add(s0, s1)));
+    sum += sumF32(f32x4.convert_i32x4_s(i32x4.add(s0, s1)));
   }
-  return sumF32(sum);
+  return sum;
+}
+
+/** The same for two rows, whose sums go to `sums`: they share what is loaded of x. For rows that lie close together. */
+export function pairInt8(w0: usize, w1: usize, x: usize, columns: i32, sums: usize): void {
+  const end = w0 + <usize>columns;
+  let sum = f32x4.splat(0);
+  while (w0 < end) {
+    const stop = min(end, w0 + EXACT_COLUMNS);
+    let s0 = i32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+    while (w0 < stop) {
+      const a = v128.load(x);
+      const b = v128.load(x, 16);
+      s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w0), a));
+      s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w1), a));
+      s2 = i32x4.add(s2, i32x4.dot_i16x8_s(v128.load_ext<i8>(w0, 8), b));
+      s3 = i32x4.add(s3, i32x4.dot_i16x8_s(v128.load_ext<i8>(w1, 8), b));
+      x += 32;
+      w0 += 16;
+      w1 += 16;
+    }
+    const v0 = f32x4.convert_i32x4_s(i32x4.add(s0, s2));
+    const v1 = f32x4.convert_i32x4_s(i32x4.add(s1, s3));
+    // In the order of sumF32: lanes 0 and 2, 1 and 3, then both.
+    const low = f32x4.add(v128.shuffle<i32>(v0, v1, 0, 1, 4, 5), v128.shuffle<i32>(v0, v1, 2, 3, 6, 7));
+    sum = f32x4.add(sum, f32x4.add(v128.shuffle<i32>(low, low, 0, 2, 0, 2), v128.shuffle<i32>(low, low, 1, 3, 1, 3)));
+  }
+  v128.store64_lane(sums, sum, 0);
 }
 
 /**

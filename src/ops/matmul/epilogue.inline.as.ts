@@ -1,5 +1,5 @@
 /** What follows the sums of a product: bias, activation, gate, multiply, residual, store. */
-import { exp } from "../simd.inline.as";
+import { sigmoid, silu } from "../simd.inline.as";
 
 /** The first words of the arguments of every kernel that ends in an epilogue. */
 @unmanaged
@@ -19,14 +19,13 @@ export class EpilogueArgs {
   gate: i32;
 }
 
+/** Room for a copy of the above. */
 // @ts-ignore: decorator
 @inline
-function sigmoid(z: v128): v128 {
-  return f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), exp(f32x4.neg(z))));
-}
+export const EPILOGUE_BYTES: usize = 64;
 
 function activate(activation: i32, z: v128): v128 {
-  if (activation == 1) return f32x4.mul(z, sigmoid(z));
+  if (activation == 1) return silu(z);
   if (activation == 2) return sigmoid(z);
   // 0.5 z (1 + tanh u) = z · sigmoid(2u), u = √(2/π) (z + 0.044715 z³)
   const cubic = f32x4.mul(f32x4.mul(z, z), f32x4.splat(0.044715));
@@ -66,20 +65,29 @@ export function finishFour(e: EpilogueArgs, t: i32, n: i32, z: v128, up: v128): 
     z = f32x4.add(z, v128.load(e.bias + column));
     if (e.gate) up = f32x4.add(up, v128.load(e.bias + ((<usize>e.outputs) << 2) + column));
   }
-  const zero = f32x4.splat(0);
-  const multiply = e.multiply ? v128.load(e.multiply + at) : zero;
-  const residual = e.residual ? v128.load(e.residual + at) : zero;
-  v128.store(e.out + at, finish(e, z, up, multiply, residual));
+  if (e.activation == 1) z = silu(z);
+  else if (e.activation) z = activate(e.activation, z);
+  if (e.gate) z = f32x4.mul(z, up);
+  if (e.multiply) z = f32x4.mul(z, v128.load(e.multiply + at));
+  if (e.residual) {
+    const kept = f32x4.mul(f32x4.splat(e.alpha), v128.load(e.residual + at));
+    z = f32x4.add(kept, f32x4.mul(f32x4.splat(e.beta), z));
+  }
+  v128.store(e.out + at, z);
 }
 
 /** The same, as far as the columns exist, given the addresses of four sums (and, `gate`, of four up sums), times `factor`. */
+// @ts-ignore: decorator
+@inline
 export function finishSums(g: EpilogueArgs, t: i32, n0: i32, sums: usize, upSums: usize, factor: f32): void {
   const width = g.outputs - n0;
   if (width >= 4) {
     const f = f32x4.splat(factor);
     finishFour(g, t, n0, f32x4.mul(f, v128.load(sums)), f32x4.mul(f, v128.load(upSums)));
-    return;
-  }
+  } else finishEdge(g, t, n0, sums, upSums, factor, width);
+}
+
+function finishEdge(g: EpilogueArgs, t: i32, n0: i32, sums: usize, upSums: usize, factor: f32, width: i32): void {
   for (let j = 0; j < width; j++) {
     const at = (<usize>j) << 2;
     finishOne(g, t, n0 + j, factor * load<f32>(sums + at), factor * load<f32>(upSums + at));

@@ -31,8 +31,10 @@ export const maxRowTokens: Record<WeightKind, number> = {
 const ROW_BLOCK_BYTES = 256 * 1024;
 /** `FOUR_BYTES` in rows.inline.as.ts. */
 const FOUR_BYTES = 160;
-/** Up to so many numbers, each thread prepares the tokens for itself: cheaper than one more launch. */
-const MAX_OWN_NUMBERS = 1024;
+/** `EPILOGUE_BYTES` in epilogue.inline.as.ts. */
+const EPILOGUE_BYTES = 64;
+/** Up to so many numbers, each thread prepares (and norms) the tokens for itself: cheaper than one more launch. */
+const MAX_OWN_NUMBERS = 4096;
 /** Most tokens of a task of the tiled product: 128 KiB of packed tokens for each block of columns stay in the L2 cache. */
 export const MAX_TOKEN_BLOCK = 128;
 export const MIN_TOKEN_BLOCK = 16;
@@ -59,6 +61,14 @@ const preparedBytes: Record<WeightKind, (rowStride: number) => number> = {
   int4: (rowStride) => rowStride * 2 + rowStride / 2,
 };
 
+/** Whether each thread prepares so many tokens for itself. */
+export const isOwn = (rows: number, columns: number): boolean => rows === 1 || rows * columns <= MAX_OWN_NUMBERS;
+
+/** Whether the product norms the rows of `multiply`, [T, N]. */
+export function canFoldMultiplyNormCpu(w: WeightMatrix, T: number, N: number): boolean {
+  return T <= maxRowTokens[w.kind] && isOwn(T, N);
+}
+
 export function launchMatmulCpu(device: CpuDevice, plan: MatmulPlan): void {
   if (plan.T <= maxRowTokens[plan.w.kind]) launchRows(device, plan);
   else launchTiles(device, plan);
@@ -81,11 +91,17 @@ function needsPreparation(w: WeightMatrix): boolean {
   return w.kind !== "f32" || w.columns !== w.rowStride;
 }
 
-/** Brings T rows of K columns into the form in which products by rows with `w` want them. */
-export function prepareTokens(device: CpuDevice, w: WeightMatrix, x: Tensor, T: number): PreparedTokens {
+/** Brings T rows of K columns into the form in which products by rows with `w` want them; they may be normed first. */
+export function prepareTokens(
+  device: CpuDevice,
+  w: WeightMatrix,
+  x: Tensor,
+  T: number,
+  norm?: MatmulPlan["norm"],
+): PreparedTokens {
   const K = w.columns;
   const bytesPerToken = preparedBytes[w.kind](w.rowStride);
-  if (!needsPreparation(w)) {
+  if (!needsPreparation(w) && !norm) {
     return { tokens: x, factors: undefined, bytesPerToken, [Symbol.dispose]: () => undefined };
   }
   const factorBytes = Math.ceil(T / 16) * 64;
@@ -94,7 +110,7 @@ export function prepareTokens(device: CpuDevice, w: WeightMatrix, x: Tensor, T: 
   const factors = { allocation, byteOffset: 0, byteLength: factorBytes };
   const tokens = { allocation, byteOffset: factorBytes, byteLength: T * bytesPerToken };
   device.run(`matmulPrepare${kernelSuffix[w.kind]}`, {
-    arguments: [x, tokens, factors, K, w.rowStride, bytesPerToken],
+    arguments: [x, tokens, factors, K, w.rowStride, bytesPerToken, norm?.weight, norm?.out, f32(norm?.eps ?? 0)],
     tasks: T,
     cost: { bytes: x.byteLength + T * bytesPerToken, operations: T * K },
   });
@@ -109,14 +125,20 @@ export interface RowTokens extends Disposable {
   readonly scratchBytes: number;
 }
 
-/** The tokens of a product by rows. */
-export function rowTokens(device: CpuDevice, w: WeightMatrix, x: Tensor, T: number): RowTokens {
-  if (needsPreparation(w) && (T === 1 || T * w.columns <= MAX_OWN_NUMBERS)) {
+/** The tokens of a product by rows. "own": each thread norms and prepares them for itself, whatever their number. */
+export function rowTokens(
+  device: CpuDevice,
+  w: WeightMatrix,
+  x: Tensor,
+  T: number,
+  norm?: MatmulPlan["norm"] | "own",
+): RowTokens {
+  if (norm === "own" || ((norm || needsPreparation(w)) && isOwn(T, w.columns))) {
     const bytesPerToken = preparedBytes[w.kind](w.rowStride);
     const scratchBytes = T * (bytesPerToken + 4);
     return { arguments: [x, undefined, undefined], bytesPerToken, scratchBytes, [Symbol.dispose]: () => undefined };
   }
-  const prepared = prepareTokens(device, w, x, T);
+  const prepared = prepareTokens(device, w, x, T, norm);
   const { tokens, factors, bytesPerToken } = prepared;
   const dispose = () => prepared[Symbol.dispose]();
   return { arguments: [undefined, tokens, factors], bytesPerToken, scratchBytes: 0, [Symbol.dispose]: dispose };
@@ -129,7 +151,7 @@ export function rowBlockOf(bytesPerToken: number): number {
 
 /** Scratch of a worker for products by rows, before what `rowTokens` wants. */
 export function rowScratchBytes(w: WeightMatrix, hasTiles: boolean): number {
-  return 2 * FOUR_BYTES + (w.kind === "int4" && hasTiles ? 16 * w.rowStride : 0);
+  return 2 * FOUR_BYTES + (isInteger(w.kind) && hasTiles ? 16 * w.rowStride : 0);
 }
 
 /** A worker's scratch, in whole cache lines. */
@@ -139,16 +161,21 @@ export function scratchOf(device: CpuDevice, bytes: number): readonly [BufferSli
 }
 
 function launchRows(device: CpuDevice, plan: MatmulPlan): void {
-  const { x, w, T, K, N } = plan;
-  using tokens = rowTokens(device, w, x, T);
+  const { x, w, T, K, N, norm, multiplyNorm } = plan;
+  using tokens = rowTokens(device, w, x, T, norm);
   const { bytesPerToken } = tokens;
+  // Prepared tokens are normed already.
+  const ownNorm = tokens.scratchBytes > 0 ? norm : undefined;
   const fours = Math.ceil(N / 4);
   const tokenBlock = rowBlockOf(bytesPerToken);
+  const normedBytes = 4 * T * ((ownNorm ? K : 0) + (multiplyNorm ? N : 0));
+  const scratchBytes = rowScratchBytes(w, T > 1) + EPILOGUE_BYTES + tokens.scratchBytes + normedBytes;
   device.run(`matmulRows${kernelSuffix[w.kind]}`, {
     arguments: [
       ...epilogueArguments(plan),
-      ...[...tokens.arguments, w.codes, w.scales],
-      ...scratchOf(device, rowScratchBytes(w, T > 1) + tokens.scratchBytes),
+      ...[...tokens.arguments, ownNorm?.weight, ownNorm?.out, f32(ownNorm?.eps ?? 0)],
+      ...[multiplyNorm?.weight, f32(multiplyNorm?.eps ?? 0), w.codes, w.scales],
+      ...scratchOf(device, scratchBytes),
       ...[K, T, bytesPerToken, w.rowStride, Math.log2(w.group), fours, tokenBlock],
     ],
     tasks: fours * Math.ceil(T / tokenBlock),
@@ -157,11 +184,11 @@ function launchRows(device: CpuDevice, plan: MatmulPlan): void {
 }
 
 function launchTiles(device: CpuDevice, plan: MatmulPlan): void {
-  const { x, w, T, K, N } = plan;
+  const { x, w, T, K, N, norm } = plan;
   const groups = Math.ceil(T / 4);
   const packed = empty(device, [groups * 4, w.rowStride], "f32", "matmul tokens");
   device.run("matmulPackTokens", {
-    arguments: [x, packed, T, K, w.rowStride],
+    arguments: [x, packed, T, K, w.rowStride, norm?.weight, norm?.out, f32(norm?.eps ?? 0)],
     tasks: groups,
     cost: { bytes: x.byteLength + packed.byteLength, operations: 0 },
   });

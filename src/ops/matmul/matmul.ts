@@ -17,7 +17,7 @@
  */
 import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
-import { launchMatmulCpu } from "./matmul.launch-cpu.js";
+import { canFoldMultiplyNormCpu, launchMatmulCpu } from "./matmul.launch-cpu.js";
 import { canFoldMultiplyNorm, canFoldNorm, launchMatmulWebGpu } from "./matmul.launch-webgpu.js";
 import type { Activation, MatmulPlan, Residual } from "./plan.js";
 import type { WeightMatrix } from "./weight-matrix.js";
@@ -75,24 +75,18 @@ export function normedMatmul(
 function foldsNorm(x: Tensor, w: WeightMatrix, norm: RowNorm, options: MatmulOptions): boolean {
   const { device } = x;
   const [T = 0, K = 0] = x.shape;
-  return (
-    device.kind === "webgpu" &&
-    activeTape() === undefined &&
-    K === w.columns &&
-    sameShape(norm.weight.shape, [K]) &&
-    canFoldNorm(device, w, T, options)
-  );
+  if (activeTape() !== undefined || K !== w.columns || !sameShape(norm.weight.shape, [K])) return false;
+  return device.kind === "cpu" || canFoldNorm(device, w, T, options);
 }
 
 function foldsMultiplyNorm(x: Tensor, w: WeightMatrix, { multiplyNorm, ...options }: MatmulOptions): boolean {
   const { device } = x;
-  return (
-    device.kind === "webgpu" &&
-    activeTape() === undefined &&
-    multiplyNorm !== undefined &&
-    sameShape(multiplyNorm.weight.shape, [w.rows]) &&
-    canFoldMultiplyNorm(device, w, x.shape[0] ?? 0, options)
-  );
+  const [T = 0] = x.shape;
+  const N = options.gate ? w.rows / 2 : w.rows;
+  if (activeTape() !== undefined || multiplyNorm === undefined || !sameShape(multiplyNorm.weight.shape, [N]))
+    return false;
+  if (device.kind === "cpu") return canFoldMultiplyNormCpu(w, T, N);
+  return canFoldMultiplyNorm(device, w, T, options);
 }
 
 function multiplied(x: Tensor, w: WeightMatrix, options: MatmulOptions, norm: MatmulPlan["norm"]): Tensor {

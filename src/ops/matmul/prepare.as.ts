@@ -1,4 +1,5 @@
 /** Prepares tokens for the one-row products (prepare.inline.as.ts), once a product. Tasks are tokens. */
+import { normRow } from "../rms-norm/norm.inline.as";
 import { prepareToken } from "./prepare.inline.as";
 import { BF16, F16, F32, INT4, INT8 } from "./weights/weights.inline.as";
 
@@ -13,6 +14,10 @@ class PrepareArgs {
   rowStride: i32;
   /** Bytes from one prepared token to the next. */
   preparedBytes: i32;
+  /** The weight of a norm of the rows of x, or 0; the normed rows, which are prepared then. */
+  normWeight: usize;
+  normed: usize;
+  normEps: f32;
 }
 
 // @ts-ignore: decorator
@@ -20,7 +25,12 @@ class PrepareArgs {
 function prepare(kind: i32, args: usize, begin: i32, end: i32): void {
   const p = changetype<PrepareArgs>(args);
   for (let token = begin; token < end; token++) {
-    const row = p.x + <usize>token * ((<usize>p.columns) << 2);
+    const offset = <usize>token * ((<usize>p.columns) << 2);
+    let row = p.x + offset;
+    if (p.normWeight) {
+      normRow(row, p.normWeight, p.normed + offset, p.columns, p.normEps);
+      row = p.normed + offset;
+    }
     const to = p.prepared + <usize>token * <usize>p.preparedBytes;
     store<f32>(p.factors + ((<usize>token) << 2), prepareToken(kind, row, to, p.columns, p.rowStride));
   }

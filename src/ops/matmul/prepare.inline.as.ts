@@ -46,10 +46,28 @@ function enlarge(row: usize, to: usize, columns: i32, rowStride: i32): f32 {
 @inline
 const SMALLEST_STEP: f32 = 1e-30;
 
+/** 1.5 · 2²³: added to a number below 2²², it leaves the nearest whole number in the low bits of the fraction. */
 // @ts-ignore: decorator
 @inline
-function quantised(row: usize, k: i32, columns: i32, inverse: f32): v128 {
-  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(loadPadded(row, k, columns), f32x4.splat(inverse))));
+const ROUNDER: f32 = 12582912;
+
+// @ts-ignore: decorator
+@inline
+function rounded(v: v128, inverse: f32): v128 {
+  const moved = f32x4.add(f32x4.mul(v, f32x4.splat(inverse)), f32x4.splat(ROUNDER));
+  return i32x4.sub(moved, i32x4.splat(reinterpret<i32>(ROUNDER)));
+}
+
+/** Columns k … k + 7 as 16-bit numbers. */
+// @ts-ignore: decorator
+@inline
+function quantisedEight(row: usize, k: i32, columns: i32, inverse: f32): v128 {
+  if (k + 8 <= columns) {
+    const at = row + ((<usize>k) << 2);
+    return i16x8.narrow_i32x4_s(rounded(v128.load(at), inverse), rounded(v128.load(at, 16), inverse));
+  }
+  const low = rounded(loadPadded(row, k, columns), inverse);
+  return i16x8.narrow_i32x4_s(low, rounded(loadPadded(row, k + 4, columns), inverse));
 }
 
 /** 16-bit numbers in natural order; for int4, behind them for each 32 columns four lane sums of −8 times them. */
@@ -64,8 +82,7 @@ function quantise(row: usize, to: usize, columns: i32, rowStride: i32, withOffse
   for (let block = 0; block < rowStride; block += 32) {
     let sum = i32x4.splat(0);
     for (let k = block; k < block + 32; k += 8) {
-      const low = quantised(row, k, columns, inverse);
-      const q = i16x8.narrow_i32x4_s(low, quantised(row, k + 4, columns, inverse));
+      const q = quantisedEight(row, k, columns, inverse);
       v128.store(to, q);
       if (withOffsets) sum = i32x4.add(sum, i32x4.dot_i16x8_s(q, minusEight));
       to += 16;

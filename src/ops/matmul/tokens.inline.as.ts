@@ -1,6 +1,4 @@
 /** Reads tokens (rows of x, K columns) as if they were padded with zeros. */
-import { maxF32 } from "../simd.inline.as";
-
 /** Columns `k … k + 3` of a row of `columns`; those behind the end are zero. */
 // @ts-ignore: decorator
 @inline
@@ -17,9 +15,17 @@ function loadEdge(row: usize, k: i32, columns: i32): v128 {
   return v;
 }
 
-/** The largest magnitude of a row; NaN if it has one. */
+/** The largest magnitude of a row; NaN if it has one: bits without the sign are ordered as the numbers are, NaN last. */
 export function largestMagnitude(row: usize, columns: i32): f32 {
-  let largest = f32x4.splat(0);
-  for (let k = 0; k < columns; k += 4) largest = f32x4.max(largest, f32x4.abs(loadPadded(row, k, columns)));
-  return maxF32(largest);
+  const magnitude = i32x4.splat(0x7fffffff);
+  let v = i32x4.splat(0), u = v;
+  let k = 0;
+  for (; k + 8 <= columns; k += 8) {
+    v = i32x4.max_s(v, v128.and(v128.load(row + ((<usize>k) << 2)), magnitude));
+    u = i32x4.max_s(u, v128.and(v128.load(row + ((<usize>k) << 2), 16), magnitude));
+  }
+  for (; k < columns; k += 4) v = i32x4.max_s(v, v128.and(loadPadded(row, k, columns), magnitude));
+  v = i32x4.max_s(v, u);
+  v = i32x4.max_s(v, v128.shuffle<i32>(v, v, 2, 3, 2, 3));
+  return reinterpret<f32>(max(i32x4.extract_lane(v, 0), i32x4.extract_lane(v, 1)));
 }

@@ -17,7 +17,7 @@ class IntegerTilesArgs extends EpilogueArgs {
   ranges: usize;
   /** [slots]: pair at each position. */
   order: usize;
-  /** For each worker: two times FOUR_BYTES, two panels (int4). */
+  /** For each worker: two times FOUR_BYTES, two panels. */
   scratch: usize;
   scratchBytes: i32;
   /** Pairs of a prepared token; 0: positions are prepared. */
@@ -59,9 +59,9 @@ function multiplyExperts(kind: i32, args: usize, begin: i32, end: i32, worker: i
     const first = expert * (g.gate ? 2 * g.outputs : g.outputs);
     const up = first + g.outputs;
     const hasTiles = count > 1;
-    if (kind == INT4 && hasTiles) {
-      unpackFour(codes, rowStride, first + n0, up - 1, panel);
-      if (g.gate) unpackFour(codes, rowStride, up + n0, up + g.outputs - 1, upPanel);
+    if (hasTiles) {
+      unpackFour(kind, codes, rowStride, first + n0, up - 1, panel);
+      if (g.gate) unpackFour(kind, codes, rowStride, up + n0, up + g.outputs - 1, upPanel);
     }
     const stop = load<i32>(range) + from + count;
     for (let p = stop - count; p < stop; p += 2) {

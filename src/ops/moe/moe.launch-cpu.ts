@@ -1,13 +1,14 @@
 /**
  * The expert layer on the CPU: which kernels run.
  *
- * Few pairs (token, choice): products by rows with the chosen experts (rows.as.ts). More: sort by expert, then tiles
- * (tiles.as.ts; integer-tiles.as.ts). Results are split, sums never, so they do not depend on the number of threads.
+ * Few pairs (token, choice): products by rows with the chosen experts, two launches in all (rows.as.ts). More: sort by expert,
+ * then tiles (tiles.as.ts; integer-tiles.as.ts). Results are split, sums never, so they do not depend on the number of threads.
  */
 import { type BufferSlice, type CpuDevice, f32 } from "../../device/index.js";
-import { empty, type Tensor } from "../../tensor/index.js";
+import { empty, sameShape, type Tensor } from "../../tensor/index.js";
 import {
   isInteger,
+  isOwn,
   kernelSuffix,
   MAX_TOKEN_BLOCK,
   MIN_TOKEN_BLOCK,
@@ -21,6 +22,7 @@ import {
 } from "../matmul/matmul.launch-cpu.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightBytes } from "../matmul/weights/create.js";
+import type { RowNorm } from "../rms-norm/rms-norm.js";
 import type { MoePlan } from "./plan.js";
 
 /** From more pairs on, their expert's rows no longer stay in the cache from one to the next. */
@@ -32,17 +34,55 @@ const MAX_COLUMN_BLOCK = 16;
 /** `activation` of the epilogue. */
 const SILU = 1;
 
+/** Of integers: from more pairs on, sorting and preparing them is worth launches of its own. */
+const MAX_INTEGER_PAIRS = 32;
+/** Products of the router that each thread computes for itself: more are spread over the threads. */
+const MAX_ROUTER_PRODUCTS = 32 * 1024;
+
 export function launchMoeCpu(device: CpuDevice, plan: MoePlan): void {
-  const { T, topK, experts, gateUp, down } = plan;
+  if (isFew(plan.gateUp, plan.down, plan)) launchRows(device, plan);
+  else launchTiles(device, plan);
+}
+
+function isFew(
+  gateUp: WeightMatrix,
+  down: WeightMatrix,
+  { T, topK, experts }: { readonly T: number; readonly topK: number; readonly experts: number },
+): boolean {
   const pairs = T * topK;
+  if (isInteger(gateUp.kind) && isInteger(down.kind)) return T === 1 || pairs <= MAX_INTEGER_PAIRS;
   const most = Math.min(maxRowTokens[gateUp.kind], maxRowTokens[down.kind]);
   // A float tile holds four tokens: with fewer of each expert, widening its rows is not paid back.
-  const isFew =
-    isInteger(gateUp.kind) && isInteger(down.kind)
-      ? T === 1
-      : T <= most || pairs <= Math.min(MAX_ROW_PAIRS, Math.max(4, most) * experts);
-  if (isFew) launchRows(device, plan);
-  else launchTiles(device, plan);
+  return T <= most || pairs <= Math.min(MAX_ROW_PAIRS, Math.max(4, most) * experts);
+}
+
+/** Whether the launches of the experts can norm and route x, [T, H], themselves. Operands may still be wrong. */
+export function canFoldRoutingCpu(
+  { shape }: Tensor,
+  norm: RowNorm,
+  {
+    router,
+    gateUp,
+    down,
+  }: { readonly router: WeightMatrix; readonly gateUp: WeightMatrix; readonly down: WeightMatrix },
+  { experts, topK }: { readonly experts: number; readonly topK: number },
+): boolean {
+  const [T = 0, H = 0] = shape;
+  return (
+    shape.length === 2 &&
+    T >= 1 &&
+    router.kind === "f32" &&
+    H === router.columns &&
+    H === router.rowStride &&
+    experts === router.rows &&
+    topK >= 1 &&
+    topK <= experts &&
+    Number.isInteger(topK) &&
+    sameShape(norm.weight.shape, [H]) &&
+    isOwn(T, H) &&
+    T * experts * H <= MAX_ROUTER_PRODUCTS &&
+    isFew(gateUp, down, { T, topK, experts })
+  );
 }
 
 /** `EpilogueArgs` without bias, multiply and residual. */
@@ -57,18 +97,22 @@ function mixArguments({ out, routes, shared, residual, H, topK }: MoePlan) {
 }
 
 function launchRows(device: CpuDevice, plan: MoePlan): void {
-  const { x, gateUp, down, routes, T, H, I, topK } = plan;
+  const { x, gateUp, down, routes, T, H, I, experts, topK, fold } = plan;
   const pairs = T * topK;
+  const hasTiles = pairs > 1;
   // Long runs of neighbouring rows, but work for all threads.
   const blockOf = (columns: number): number =>
     Math.max(4, Math.min(MAX_COLUMN_BLOCK, 4 * Math.floor(columns / (32 * device.threads))));
   using inner = empty(device, [pairs, I], "f32", "moe inner");
-  using tokens = rowTokens(device, gateUp, x, T);
+  using tokens = rowTokens(device, gateUp, fold?.x ?? x, T, fold && "own");
+  const routingBytes = 4 * pairs + (fold ? 4 * (2 * pairs + experts + T * H) : 0);
   device.run(`moeGateUpRows${kernelSuffix[gateUp.kind]}`, {
     arguments: [
       ...epilogueArguments(inner, I, true),
-      ...[...tokens.arguments, gateUp.codes, gateUp.scales, routes.experts],
-      ...scratchOf(device, rowScratchBytes(gateUp, false) + tokens.scratchBytes),
+      ...tokens.arguments,
+      ...[fold?.norm.weight, f32(fold?.norm.eps ?? 0), fold?.router.codes, experts, fold?.normalise ?? false],
+      ...[x, routes.weights, routes.experts, gateUp.codes, gateUp.scales],
+      ...scratchOf(device, rowScratchBytes(gateUp, hasTiles) + routingBytes + tokens.scratchBytes),
       ...[pairs, topK, H, tokens.bytesPerToken, gateUp.rowStride, Math.log2(gateUp.group), blockOf(I)],
     ],
     tasks: Math.ceil(I / blockOf(I)),
@@ -76,11 +120,12 @@ function launchRows(device: CpuDevice, plan: MoePlan): void {
   });
 
   using inners = rowTokens(device, down, inner, pairs);
+  const productBytes = 4 * pairs * (1 + blockOf(H));
   device.run(`moeDownRows${kernelSuffix[down.kind]}`, {
     arguments: [
       ...mixArguments(plan),
       ...[...inners.arguments, down.codes, down.scales, routes.experts],
-      ...scratchOf(device, rowScratchBytes(down, false) + inners.scratchBytes),
+      ...scratchOf(device, rowScratchBytes(down, hasTiles) + productBytes + inners.scratchBytes),
       ...[T, I, inners.bytesPerToken, down.rowStride, Math.log2(down.group), blockOf(H)],
     ],
     tasks: Math.ceil(H / blockOf(H)),

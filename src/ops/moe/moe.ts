@@ -23,7 +23,7 @@ import type { Residual } from "../matmul/plan.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
 import { type Routes, routeExperts } from "../route-experts/route-experts.js";
-import { launchMoeCpu } from "./moe.launch-cpu.js";
+import { canFoldRoutingCpu, launchMoeCpu } from "./moe.launch-cpu.js";
 import { launchMoeWebGpu } from "./moe.launch-webgpu.js";
 import { canFoldGate, canFoldRouting, launchNormRoute, launchNormRouteGate } from "./norm-route.launch-webgpu.js";
 import type { MoePlan } from "./plan.js";
@@ -90,10 +90,19 @@ export function normedMoe(
   { residual, ...options }: NormedMoeOptions,
 ): { readonly normed: Tensor; readonly product: Tensor } {
   const { device } = x;
-  if (device.kind !== "webgpu" || activeTape() || !canFoldRouting(device, x, norm, w.router, options)) {
-    const normed = rmsNorm(x, norm.weight, norm);
-    return { normed, product: moe(normed, w, { ...options, residual: residualOf(residual, normed) }) };
+  if (activeTape()) return separately();
+  if (device.kind === "cpu") {
+    if (!canFoldRoutingCpu(x, norm, w, options)) return separately();
+    check(x, w, options);
+    const [T = 0, H = 0] = x.shape;
+    const { topK, normalise } = options;
+    const normed = empty(device, [T, H], "f32", "normed");
+    using experts = empty(device, [T, topK], "i32", "experts");
+    using weights = empty(device, [T, topK], "f32", "expert weights");
+    const fold = { x, norm, router: w.router, normalise };
+    return { normed, product: mixture(normed, w, { experts, weights }, withResidual(normed), { fold }) };
   }
+  if (!canFoldRouting(device, x, norm, w.router, options)) return separately();
   check(x, w, options);
   const foldsGate = canFoldGate(device, w.router, w.gateUp);
   const { normed, routes, inner } = foldsGate
@@ -102,15 +111,27 @@ export function normedMoe(
   using _experts = routes.experts;
   using _weights = routes.weights;
   using _inner = inner;
-  return { normed, product: mixture(normed, w, routes, { ...options, residual: residualOf(residual, normed) }, inner) };
+  return { normed, product: mixture(normed, w, routes, withResidual(normed), { inner }) };
+
+  function withResidual(normed: Tensor): MoeOptions {
+    return { ...options, residual: residualOf(residual, normed) };
+  }
+
+  function separately() {
+    const normed = rmsNorm(x, norm.weight, norm);
+    return { normed, product: moe(normed, w, withResidual(normed)) };
+  }
 }
 
 function residualOf(residual: NormedMoeOptions["residual"], normed: Tensor): Residual | undefined {
   return residual && { ...residual, tensor: residual.tensor === "normed" ? normed : residual.tensor };
 }
 
-/** The experts that `routes` names; all operands are checked but the residual. `inner`: see MoePlan. */
-function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, inner?: Tensor): Tensor {
+/** What an earlier launch has done, or the launch itself is to do before: see MoePlan. */
+type Folded = Pick<MoePlan, "inner" | "fold">;
+
+/** The experts that `routes` names; all operands are checked but the residual. */
+function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, folded: Folded = {}): Tensor {
   const { experts: E, topK, residual, shared } = options;
   const { router, gateUp, down } = w;
   const [T = 0, H = 0] = x.shape;
@@ -118,7 +139,7 @@ function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, 
   checkOperand("residual", residual?.tensor, [T, H], x);
   const { device } = x;
   const out = empty(device, [T, H], "f32", "moe");
-  const plan: MoePlan = { x, gateUp, down, routes, inner, out, T, H, I, experts: E, topK, residual, shared };
+  const plan: MoePlan = { x, ...folded, gateUp, down, routes, out, T, H, I, experts: E, topK, residual, shared };
   if (device.kind === "cpu") launchMoeCpu(device, plan);
   else launchMoeWebGpu(device, plan);
 

@@ -2,6 +2,7 @@
 import type { Tensor } from "../../tensor/index.js";
 import type { Residual } from "../matmul/plan.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
+import type { RowNorm } from "../rms-norm/rms-norm.js";
 import type { Routes } from "../route-experts/route-experts.js";
 
 /** What joins the weighted sum of the experts. */
@@ -11,9 +12,19 @@ interface Mix {
   readonly residual: Residual | undefined;
 }
 
+/** Norm, router and routing that the launches of the experts do, too. */
+export interface RoutingFold {
+  /** f32 [T, H], before the norm; the plan's `x` and `routes` get what comes of it. */
+  readonly x: Tensor;
+  readonly norm: RowNorm;
+  readonly router: WeightMatrix;
+  readonly normalise: boolean;
+}
+
 export interface MoePlan extends Mix {
   /** f32 [T, H]. */
   readonly x: Tensor;
+  readonly fold?: RoutingFold | undefined;
   /** [E · 2 I, H]: for each expert I gate rows, then I up rows. */
   readonly gateUp: WeightMatrix;
   /** [E · H, I]. */
