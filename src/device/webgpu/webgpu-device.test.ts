@@ -330,6 +330,39 @@ describe.skipIf(!shared)(`WebGPU on ${shared?.label ?? "nothing"}`, () => {
     }
   });
 
+  test("lends memory to several at a time, in order with launches", async () => {
+    const words = 2 ** 20 / 4;
+    const pieces = 12; // more than there are staging buffers
+    using y = zeros(device, [pieces * words], "u32");
+    const part = (i: number) => ({ allocation: y.allocation, byteOffset: i * words * 4, byteLength: words * 4 });
+    const under = Array.from({ length: pieces }, (_, i) =>
+      device.receive(part(i), async (memory) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        new Uint32Array(memory.buffer, memory.byteOffset, words).fill(i + 1);
+      }),
+    );
+    await Promise.all(under);
+    runStep(device, y);
+    await device.receive({ ...part(1), byteLength: 8 }, async (memory) => void memory.fill(0xff));
+    const got = (await y.read()) as Uint32Array;
+    expect(Array.from({ length: pieces }, (_, i) => got[i * words + words - 1])).toEqual(
+      Array.from({ length: pieces }, (_, i) => 3 * (i + 1) + 1),
+    );
+    expect([...got.subarray(words, words + 3)]).toEqual([0xffffffff, 0xffffffff, 7]);
+  });
+
+  test("what fails to fill lent memory gives it back", async () => {
+    using y = zeros(device, [2 ** 18], "u32");
+    for (let i = 0; i < 10; i++) {
+      await expect(device.receive(y, () => Promise.reject(new Error("no such file")))).rejects.toThrow("no such file");
+    }
+    await device.receive(y, async (memory) => void memory.fill(1));
+    expect(((await y.read()) as Uint32Array)[5]).toBe(0x01010101);
+    await expect(
+      device.receive({ allocation: y.allocation, byteOffset: 0, byteLength: 2 ** 20 + 2 }, async () => {}),
+    ).rejects.toThrow("multiples of 4");
+  });
+
   test("parameters beyond one uniform page", async () => {
     using x = upload(device, [0], [1]);
     using y = empty(device, [1]);

@@ -9,7 +9,7 @@
  * Loss     `lost` resolves, everything pending and later fails with `DeviceLostError`. Open a new device and load the model
  *          anew; nothing of the old one can be used.
  */
-import type { Allocation, BufferSlice, MemoryUse } from "../buffer.js";
+import { type Allocation, type BufferSlice, LENT_BYTES, type MemoryUse } from "../buffer.js";
 import type { CapturedList, DeviceContract, Profile } from "../device.js";
 import { DeviceError, DeviceLostError } from "../errors.js";
 import { ScopeStack } from "../scope.js";
@@ -24,7 +24,7 @@ import { Mover } from "./mover.js";
 import { type KernelPipeline, PipelineCache } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { encode, type Launch, UniformPage } from "./recording.js";
-import { ReadbackStaging, UploadStaging } from "./transfers.js";
+import { ReadbackStaging, stagedWriteBytes, UploadStaging } from "./transfers.js";
 
 export type { OptionalFeature, WebGpuFeatures, WebGpuLimits, WebGpuOptions } from "./adapter.js";
 export type { WebGpuKernel, WebGpuLaunch } from "./kernel.js";
@@ -203,14 +203,35 @@ export class WebGpuDevice implements DeviceContract {
     this.assertNotCapturing("write");
     const { block } = this.own(to.allocation, "write");
     const size = data.byteLength;
-    if (size % 4 !== 0 || to.byteOffset % 4 !== 0) {
-      throw new DeviceError(`write: ${size} bytes at offset ${to.byteOffset}; both must be multiples of 4`);
-    }
     if (size > to.byteLength) throw new DeviceError(`write: ${size} bytes into a slice of ${to.byteLength}`);
-    this.checkRange("write", to, size);
+    this.checkWords("write", { allocation: to.allocation, byteOffset: to.byteOffset, byteLength: size });
     if (size === 0) return;
     this.submit();
     this.uploads.write(block.buffer, to.byteOffset, new Uint8Array(data.buffer, data.byteOffset, size));
+  }
+
+  async receive(to: BufferSlice, fill: (memory: Uint8Array) => Promise<void>): Promise<void> {
+    this.assertOpen();
+    const { byteLength } = to;
+    if (byteLength < stagedWriteBytes || byteLength > LENT_BYTES) {
+      const memory = new Uint8Array(byteLength);
+      await fill(memory);
+      this.write(to, memory);
+      return;
+    }
+    this.checkWords("receive", to);
+    const staging = await this.unlessLost(this.uploads.take());
+    try {
+      await fill(new Uint8Array(staging.getMappedRange(0, byteLength)));
+      this.assertOpen();
+      this.assertNotCapturing("receive");
+      const { block } = this.own(to.allocation, "receive");
+      this.submit();
+      this.uploads.send(staging, byteLength, block.buffer, to.byteOffset);
+    } catch (error) {
+      if (!this.closed) this.uploads.putBack(staging);
+      throw error;
+    }
   }
 
   async read(from: BufferSlice): Promise<ArrayBuffer> {
@@ -218,10 +239,7 @@ export class WebGpuDevice implements DeviceContract {
     this.assertNotCapturing("read");
     const { block } = this.own(from.allocation, "read");
     const { byteOffset, byteLength } = from;
-    if (byteLength % 4 !== 0 || byteOffset % 4 !== 0) {
-      throw new DeviceError(`read: ${byteLength} bytes at offset ${byteOffset}; both must be multiples of 4`);
-    }
-    this.checkRange("read", from, byteLength);
+    this.checkWords("read", from);
     this.submit();
     if (byteLength === 0) return new ArrayBuffer(0);
     const staging = this.readbacks.take(byteLength);
@@ -371,6 +389,15 @@ export class WebGpuDevice implements DeviceContract {
       throw new DeviceError(`${what}: the memory${allocation.label ? ` of ${allocation.label}` : ""} was freed before`);
     }
     return allocation;
+  }
+
+  /** What a transfer can move. */
+  private checkWords(what: string, slice: BufferSlice): void {
+    const { byteOffset, byteLength } = slice;
+    if (byteLength % 4 !== 0 || byteOffset % 4 !== 0) {
+      throw new DeviceError(`${what}: ${byteLength} bytes at offset ${byteOffset}; both must be multiples of 4`);
+    }
+    this.checkRange(what, slice, byteLength);
   }
 
   private checkRange(what: string, slice: BufferSlice, bytes: number): void {
