@@ -42,7 +42,7 @@ export class PipelineCache {
 
   readonly isLabel = (label: string): boolean => this.labels.has(label);
 
-  /** The kernel's pipeline, compiled now if it is new. @throws {DeviceError} Its bindings depart from the convention. */
+  /** The kernel's pipeline, compiled now if it is new. @throws {DeviceError} As `layoutOf`. */
   get(kernel: WebGpuKernel): KernelPipeline {
     const known = this.byKernel.get(kernel) ?? this.byCode.get(kernel.code);
     if (known) {
@@ -78,6 +78,11 @@ export class PipelineCache {
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
+  /** What `get` (or, with `isMixed`, `writable`) will be asked for. */
+  wanted(kernel: WebGpuKernel, isMixed: boolean): WebGpuKernel[] {
+    return isMixed ? [kernel, withAllWritable(kernel)] : [kernel];
+  }
+
   private async prepareOne(kernel: WebGpuKernel): Promise<void> {
     const layout = this.layoutOf(kernel);
     // A bad module is reported to the scope and again by the rejection below.
@@ -111,7 +116,8 @@ export class PipelineCache {
     return entry;
   }
 
-  private layoutOf(kernel: WebGpuKernel): KernelLayout {
+  /** @throws {DeviceError} Its bindings depart from the convention. */
+  layoutOf(kernel: WebGpuKernel): KernelLayout {
     const bindings = parseBindings(kernel);
     const { storage, hasParams } = bindings;
     if (storage.length > this.maxStorageBuffers) {

@@ -291,6 +291,41 @@ describe.skipIf(!shared)(`WebGPU on ${shared?.label ?? "nothing"}`, () => {
     expect(own.counters.pipelines).toBe(pipelines + 1); // clear
   });
 
+  test("a rehearsal compiles and does nothing else", async () => {
+    const own = await openOwn();
+    using y = upload(own, [7, 8], [2], "u32");
+    using both = upload(own, [1, 2, 3, 4], [4]);
+    const dispatches = own.counters.dispatches;
+    const live = own.memory.live;
+    await own.rehearse(() => {
+      using z = zeros(own, [64], "u32");
+      runStep(own, z);
+      runStep(own, y);
+      y.write(Uint32Array.of(0, 0));
+      own.copy(y, z);
+      expect(() => own.flush()).toThrow("inside rehearse");
+      expect(() => runStep(own, { ...z, allocation: z.allocation, byteOffset: 4, byteLength: 8 })).toThrow(
+        "byte offset",
+      );
+    });
+    expect(own.memory.live).toBe(live);
+    expect(own.counters.dispatches).toBe(dispatches);
+    const { pipelines } = own.counters;
+    expect(await numbers(y)).toEqual([7, 8]);
+    using z = zeros(own, [64], "u32");
+    runStep(own, z);
+    own.copy(y, z);
+    expect((await numbers(z)).slice(0, 3)).toEqual([7, 8, 1]);
+    expect(own.counters.pipelines).toBe(pipelines);
+    await expect(
+      own.rehearse(() => own.run({ label: "bad", code: "" }, { buffers: [both], grid: [1] })),
+    ).rejects.toThrow(/"bad"/);
+    const bad = `@group(0) @binding(1) var<storage, read_write> y: array<u32>;\n@compute @workgroup_size(1) fn main() { y[0] = nothing; }`;
+    await expect(
+      own.rehearse(() => own.run({ label: "wrong", code: bad }, { buffers: [both], grid: [1] })),
+    ).rejects.toThrow(/kernel "wrong" does not compile/);
+  });
+
   test("debug names the kernel whose launch is invalid", async () => {
     const own = await openOwn({ debug: true });
     const wide: WebGpuKernel = {

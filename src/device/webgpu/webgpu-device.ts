@@ -37,6 +37,9 @@ const defaultMaxPooledBytes = 512 * 2 ** 20;
 /** Adapters and devices in use: native objects must not be collected under way. */
 const opened = new Set<OpenedGpu>();
 
+/** What launches are checked against. */
+type KernelPart = Pick<KernelPipeline, "kernel" | "layout">;
+
 export interface WebGpuCounters {
   readonly bindGroups: number;
   readonly pipelines: number;
@@ -69,6 +72,8 @@ export class WebGpuDevice implements DeviceContract {
   private readonly mover: Mover;
   private recording: Launch[] = [];
   private capturing: Capture | undefined;
+  /** The kernels that a rehearsal came by. */
+  private rehearsing: Set<WebGpuKernel> | undefined;
   private profiler: Profiler | undefined;
   private lostError: DeviceLostError | undefined;
   private resolveLost: (error: DeviceLostError) => void = () => undefined;
@@ -164,12 +169,37 @@ export class WebGpuDevice implements DeviceContract {
   }
 
   /**
+   * Compiles what `f` launches, beside each other and beside other work, without launching it: what `f` records or writes
+   * leaves no trace but compiled kernels. Tensors that `f` makes must be freed in `f`; they hold nothing.
+   *
+   * @throws {DeviceError} A launch of `f` does not suit the device or the kernel, or a kernel does not compile.
+   */
+  async rehearse(f: () => void): Promise<void> {
+    this.assertOpen();
+    this.assertNotCapturing("rehearse");
+    const kernels = new Set<WebGpuKernel>();
+    this.rehearsing = kernels;
+    try {
+      f();
+    } finally {
+      this.rehearsing = undefined;
+    }
+    await this.prepare(kernels);
+  }
+
+  /**
    * Records a launch.
    *
    * @throws {DeviceError} The grid, a slice or the parameters do not suit the device or the kernel.
    */
   run(kernel: WebGpuKernel, launch: WebGpuLaunch): void {
     this.assertOpen();
+    if (this.rehearsing) {
+      const part = { kernel, layout: this.pipelines.layoutOf(kernel) };
+      const isMixed = part.layout.hasWrites && this.isReadAndWritten(part, this.bind(part, launch.buffers));
+      for (const wanted of this.pipelines.wanted(kernel, isMixed)) this.rehearsing.add(wanted);
+      return;
+    }
     let pipeline = this.pipelines.get(kernel);
     const bindings = this.bind(pipeline, launch.buffers);
     if (pipeline.layout.hasWrites && this.isReadAndWritten(pipeline, bindings)) {
@@ -205,7 +235,7 @@ export class WebGpuDevice implements DeviceContract {
     const size = data.byteLength;
     if (size > to.byteLength) throw new DeviceError(`write: ${size} bytes into a slice of ${to.byteLength}`);
     this.checkWords("write", { allocation: to.allocation, byteOffset: to.byteOffset, byteLength: size });
-    if (size === 0) return;
+    if (size === 0 || this.rehearsing) return;
     this.submit();
     this.uploads.write(block.buffer, to.byteOffset, new Uint8Array(data.buffer, data.byteOffset, size));
   }
@@ -379,6 +409,8 @@ export class WebGpuDevice implements DeviceContract {
 
   private assertNotCapturing(what: string): void {
     if (this.capturing) throw new DeviceError(`${what} inside capture: a captured list holds launches only`);
+    if (this.rehearsing && what !== "write")
+      throw new DeviceError(`${what} inside rehearse: nothing is launched there`);
   }
 
   private own(allocation: Allocation, what: string): WebGpuAllocation {
@@ -409,7 +441,7 @@ export class WebGpuDevice implements DeviceContract {
     }
   }
 
-  private bind(pipeline: KernelPipeline, slices: readonly BufferSlice[]): Binding[] {
+  private bind(pipeline: KernelPart, slices: readonly BufferSlice[]): Binding[] {
     const { label } = pipeline.kernel;
     const { offsetAlignment, maxBindingBytes } = this.limits;
     const wanted = pipeline.layout.storage.length;
@@ -444,7 +476,7 @@ export class WebGpuDevice implements DeviceContract {
    *
    * @throws {DeviceError} The ranges overlap.
    */
-  private isReadAndWritten(pipeline: KernelPipeline, bindings: readonly Binding[]): boolean {
+  private isReadAndWritten(pipeline: KernelPart, bindings: readonly Binding[]): boolean {
     const { storage } = pipeline.layout;
     let isMixed = false;
     for (const [i, a] of bindings.entries()) {
