@@ -69,6 +69,7 @@ export async function loadModel(where: string | URL | Folder, options: LoadOptio
     onAllocated(model) {
       options.onAllocated?.(model);
       engine = new Engine(model, options);
+      if (device.kind !== "webgpu") return;
       compiling = engine.rehearse().then(() => secondsSince(began));
       // Told below, when the weights are there.
       compiling.catch(() => undefined);
