@@ -1,35 +1,20 @@
 /**
  * Time from `npm start` to the first token of its sample answer, on a prepared machine (dependencies installed, built):
  *
- *   node bench/start.mjs [device] [--runs N] [--as NAME]
+ *   node bench/run.mjs start [device] [--runs N]
  *
- * writes bench/start-DEVICE.json. A run is `npm start -- start --verbose`, from the moment the command is typed; it is stopped
- * when the first token is there. The parts are what the program says of itself; the rest is npm and the check of the build.
+ * A run is `npm start -- start --verbose`, from the moment the command is typed; it is stopped when the first token is there.
+ * The parts are what the program says of itself; the rest is npm and the check of the build.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
-import { checkNode, ensureBuild, ensureDependencies, root, say } from "../scripts/prepare.mjs";
-
-const rest = process.argv.slice(2);
-const option = (name, otherwise) => {
-  const at = rest.indexOf(name);
-  return at < 0 ? otherwise : rest.splice(at, 2)[1];
-};
-const runs = Number(option("--runs", "5"));
-const as = option("--as", undefined);
-const [device = "cpu"] = rest;
-checkNode();
-ensureDependencies();
-ensureBuild();
-const [load] = loadavg();
-if (load > 0.5) say(`The machine is busy (load ${load.toFixed(1)}): the figures will be too low.`);
+import { root } from "../scripts/prepare.mjs";
 
 const hasNpm = spawnSync("npm", ["--version"], { stdio: "ignore" }).status === 0;
 
 /** One start: seconds until its line about the first token, and what that line says. */
-function once() {
+function once(device) {
   return new Promise((resolve, reject) => {
     const options = ["start", "--verbose", "--device", device, "--port", "0"];
     const started = performance.now();
@@ -68,29 +53,30 @@ function once() {
   });
 }
 
-await once(); // files into the system's cache
-const all = [];
-for (let run = 0; run < runs; run++) all.push(await once());
-const median = (values) => {
+/** Runs it several times and gives the report. */
+export async function measure(device, args) {
+  const at = args.indexOf("--runs");
+  const runs = at < 0 ? 5 : Number(args[at + 1]);
+  await once(device); // files into the system's cache
+  const all = [];
+  for (let run = 0; run < runs; run++) all.push(await once(device));
+  const row = (name, of) => ({ name, device, sizes: {}, seconds: Number(median(all.map(of)).toPrecision(4)) });
+  const [{ adapter, parts: first }] = all;
+  return {
+    suite: "start",
+    machine: { cpu: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism(), node: process.versions.node },
+    adapter,
+    date: new Date().toISOString().slice(0, 10),
+    results: [
+      row("first token", ({ seconds }) => seconds),
+      row("npm and the check of the build", ({ seconds, own }) => seconds - own),
+      ...first.map(([name]) => row(name, ({ parts }) => parts.find(([other]) => other === name)?.[1] ?? 0)),
+    ],
+  };
+}
+
+function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-};
-const row = (name, of) => ({ name, device, sizes: {}, seconds: Number(median(all.map(of)).toPrecision(4)) });
-const names = all[0].parts.map(([name]) => name);
-const results = [
-  row("first token", ({ seconds }) => seconds),
-  row("npm and the check of the build", ({ seconds, own }) => seconds - own),
-  ...names.map((name) => row(name, ({ parts }) => parts.find(([other]) => other === name)?.[1] ?? 0)),
-];
-const report = {
-  suite: "start",
-  machine: { cpu: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism(), node: process.versions.node },
-  adapter: all[0].adapter,
-  date: new Date().toISOString().slice(0, 10),
-};
-const lines = Object.entries(report).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`);
-const file = join("bench", `${["start", device, ...(as ? [as] : [])].join("-")}.json`);
-const list = results.map((result) => `    ${JSON.stringify(result)}`).join(",\n");
-writeFileSync(join(root, file), `{\n${[...lines, `  "results": [\n${list}\n  ]`].join(",\n")}\n}\n`);
-say(`${file}: first token after ${results[0].seconds} s`);
+}

@@ -20,7 +20,7 @@ export interface BufferSlice {
 }
 
 /** The most that a device's `receive` lends without a copy. */
-export const LENT_BYTES = 8 * 2 ** 20;
+export const LENT_BYTES = 4 * 2 ** 20;
 
 /** Device memory in bytes. `live`: handed out now; `peak`: largest `live` since the last reset; `pooled`: kept for reuse. */
 export interface MemoryUse {

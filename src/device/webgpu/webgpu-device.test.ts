@@ -353,7 +353,7 @@ describe.skipIf(!shared)(`WebGPU on ${shared?.label ?? "nothing"}`, () => {
   });
 
   test("large writes go through staging in order", async () => {
-    const words = 5 * 2 ** 20 + 3; // 20 MiB: three staging buffers and a tail
+    const words = 5 * 2 ** 20 + 3; // 20 MiB: five staging buffers and a tail
     const data = new Uint32Array(words);
     for (let i = 0; i < words; i++) data[i] = Math.imul(i, 2654435761);
     using y = empty(device, [words], "u32");
