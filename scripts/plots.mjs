@@ -82,25 +82,36 @@ const plots = {
         report("lightning-cpu"),
       ]),
   },
-  peers: {
-    about: "Fulgur beside other libraries, measured in turns on the same machine",
-    draw() {
-      const named = [
-        ["Products, one thread", report("gemm-cpu-1-thread")],
-        ["Products", report("gemm-cpu")],
-        ["Decoding", report("decode-cpu-llama-cpp", "decode-cpu")],
-        ["Prompts", report("prefill-cpu-llama-cpp", "prefill-cpu")],
-        ["In Chromium", report("decode-chromium-wllama")],
-        ["Products", report("gemm-webgpu-h100-pytorch", "gemm-webgpu-h100", "gemm-webgpu")],
-        ["One-row products", report("gemv-webgpu-h100-pytorch", "gemv-webgpu-h100", "gemv-webgpu")],
-        ["Attention", report("attention-webgpu-h100-pytorch", "attention-webgpu-h100", "attention-webgpu")],
-        ["Lightning", report("lightning-webgpu-h100-pytorch", "lightning-webgpu-h100", "lightning-webgpu")],
-      ];
-      const groups = named.flatMap(([what, data]) => (data ? besidePeers(what, data) : []));
-      return groups.length === 0 ? undefined : barChart({ title: "Beside other libraries (longer is faster)", groups });
-    },
+  "peers-cpu": {
+    about: "Fulgur beside other libraries on two CPU cores, measured in turns",
+    draw: () =>
+      peersOf("Beside other libraries on two CPU cores (longer is faster)", [
+        ["one thread", report("gemm-cpu-1-thread")],
+        ["two threads", report("gemm-cpu")],
+        ["fulgur-mini's shape", report("decode-cpu-llama-cpp", "decode-cpu")],
+        ["fulgur-mini's shape", report("prefill-cpu-llama-cpp", "prefill-cpu")],
+        ["fulgur-mini's shape in Chromium", report("decode-chromium-wllama")],
+      ]),
+  },
+  "peers-webgpu": {
+    about: "Fulgur on WebGPU beside PyTorch on CUDA, measured in turns on one GPU",
+    draw: () =>
+      peersOf(
+        "Beside PyTorch on the same GPU (longer is faster)",
+        ["gemm", "gemv", "attention", "lightning"].map((suite) => [
+          suite,
+          report(`${suite}-webgpu-h100-pytorch`, `${suite}-webgpu-h100`, `${suite}-webgpu`),
+        ]),
+      ),
   },
 };
+
+function peersOf(title, reports) {
+  const groups = reports.flatMap(([what, data]) => (data ? besidePeers(what, data) : []));
+  if (groups.length === 0) return undefined;
+  const places = new Set(reports.flatMap(([, data]) => (data ? [where(data)] : [])));
+  return barChart({ title, groups, note: [...places].join("; ") });
+}
 
 /** [size, tokens/s] of our results of a name. */
 function pointsOf({ results }, name, size) {
@@ -150,31 +161,29 @@ function largest(results) {
 }
 
 /** A group of bars for the largest size that both we and a peer did, of each name. */
-function besidePeers(what, { results, adapter, machine, suite }) {
-  const groups = [];
+function besidePeers(what, { results, suite }) {
   const isOwn = (one) => isOurs(one) || (suite === "decode" && /^WebAssembly/.test(one.device));
-  const names = new Set(results.filter((one) => !isOwn(one)).map(({ name }) => name));
-  for (const name of names) {
-    const theirs = results.filter((one) => one.name === name && !isOwn(one));
-    // Ours may have sizes that peers have not, such as the kind of cache.
-    const fits = (own, peer) => Object.entries(peer.sizes).every(([key, value]) => own.sizes[key] === value);
-    const own = results
-      .filter((one) => one.name === name && isOwn(one))
-      .filter((one) => theirs.some((peer) => fits(one, peer)))
-      .at(-1);
-    if (!own) continue;
-    const bars = [own, ...theirs.filter((peer) => fits(own, peer))].map((one, i) => ({
+  // Ours may have sizes that peers have not, such as the kind of cache.
+  const fits = (own, peer) => Object.entries(peer.sizes).every(([key, value]) => own.sizes[key] === value);
+  const names = new Set(results.filter((one) => !isOwn(one) && !/^(8B|mini)/.test(one.name)).map(({ name }) => name));
+  return [...names].flatMap((name) => {
+    const named = results.filter((one) => one.name === name);
+    const theirs = named.filter((one) => !isOwn(one));
+    const own = named.filter(isOwn).findLast((one) => theirs.some((peer) => fits(one, peer)));
+    if (!own) return [];
+    const all = [own, ...theirs.filter((peer) => fits(own, peer))];
+    const inTokens = all.every(({ tokensPerSecond }) => tokensPerSecond);
+    const bars = all.map((one, i) => ({
       name: i === 0 ? "fulgur" : one.device.replace(/ \(.*NVIDIA.*\)$/, ""),
       value: 1 / one.seconds,
-      label: one.tokensPerSecond ? `${short(one.tokensPerSecond)} tokens/s` : timeText(one.seconds),
+      label: inTokens ? `${short(one.tokensPerSecond)} tokens/s` : timeText(one.seconds),
       colour: i,
     }));
-    const sizes = Object.entries(own.sizes).map(
-      ([key, value]) => `${key} ${typeof value === "number" ? short(value) : value}`,
-    );
-    groups.push({ name: `${what}: ${name} (${sizes.join(", ")}); ${machineOf({ adapter, machine })}`, bars });
-  }
-  return groups;
+    const { n, context, tokens, batch } = own.sizes;
+    const sizes = Object.entries({ n, context, tokens, batch }).filter(([, value]) => value !== undefined);
+    const title = [what, name, ...sizes.map(([key, value]) => `${key} ${value.toLocaleString("en")}`)].join(", ");
+    return [{ name: title, bars }];
+  });
 }
 
 const timeText = (seconds) => (seconds < 1e-3 ? `${short(seconds * 1e6)} µs` : `${short(seconds * 1e3)} ms`);
