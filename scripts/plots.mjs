@@ -181,7 +181,11 @@ function besidePeers(what, { results, suite }) {
     }));
     const { n, context, tokens, batch } = own.sizes;
     const sizes = Object.entries({ n, context, tokens, batch }).filter(([, value]) => value !== undefined);
-    const title = [what, name, ...sizes.map(([key, value]) => `${key} ${value.toLocaleString("en")}`)].join(", ");
+    const title = [
+      ...(name.startsWith(what) ? [] : [what]),
+      name,
+      ...sizes.map(([key, value]) => `${key} ${value.toLocaleString("en")}`),
+    ].join(", ");
     return [{ name: title, bars }];
   });
 }
