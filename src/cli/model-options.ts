@@ -6,8 +6,9 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { cacheNames } from "../cache/index.js";
 import { type Device, open } from "../device/index.js";
 import { type Folder, openFolder } from "../formats/index.js";
-import { type LoadOptions, loadModel, type Model } from "../generate/index.js";
+import { type LoadOptions, loadModel } from "../generate/index.js";
 import { bytesText, InputError, progressLine } from "./output.js";
+import type { Opened } from "./startup.js";
 
 export interface DeviceOptions {
   readonly device: "auto" | "webgpu" | "cpu";
@@ -82,11 +83,13 @@ export async function openModel(
   options: ModelOptions,
   extra: Omit<LoadOptions, "device" | "kv"> = {},
   adapt: (folder: Folder) => Folder = (folder) => folder,
-): Promise<{ readonly model: Model; readonly device: Device } & AsyncDisposable> {
+): Promise<Opened & { readonly device: Device } & AsyncDisposable> {
   if (!/^https?:/.test(options.model) && !existsSync(options.model)) {
     throw new InputError(`--model ${options.model}: there is no such folder`);
   }
+  const began = performance.now();
   const device = await openDevice(options);
+  const deviceSeconds = (performance.now() - began) / 1000;
   const line = progressLine("Loading");
   try {
     const model = await loadModel(adapt(await openFolder(options.model)), {
@@ -100,6 +103,7 @@ export async function openModel(
     return {
       model,
       device,
+      deviceSeconds,
       async [Symbol.asyncDispose]() {
         await model.close();
         await device.close();

@@ -19,6 +19,9 @@ export interface BufferSlice {
   readonly byteLength: number;
 }
 
+/** The most that a device's `receive` lends without a copy. */
+export const LENT_BYTES = 4 * 2 ** 20;
+
 /** Device memory in bytes. `live`: handed out now; `peak`: largest `live` since the last reset; `pooled`: kept for reuse. */
 export interface MemoryUse {
   readonly live: number;

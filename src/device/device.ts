@@ -66,6 +66,12 @@ export interface DeviceContract extends AsyncDisposable {
 
   /** Writes now, in order with the recorded launches (pending ones are handed over first). Length and offset are multiples of 4. */
   write(to: BufferSlice, data: ArrayBufferView): void;
+  /**
+   * Lends memory of `to.byteLength` bytes to `fill`, which writes them at its own pace; when the promise resolves they are
+   * the device's, as after `write`. A file can be read straight into it. Several may be under way; a call waits while there
+   * is nothing to lend. At most `LENT_BYTES` are lent without a copy. When it fails, the contents are undefined.
+   */
+  receive(to: BufferSlice, fill: (memory: Uint8Array) => Promise<void>): Promise<void>;
   /** Waits for all recorded work and returns a copy of the bytes. */
   read(from: BufferSlice): Promise<ArrayBuffer>;
   /** Recorded copy of `from.byteLength` bytes; multiples of 4. */

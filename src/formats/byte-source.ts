@@ -17,8 +17,24 @@ export interface ByteSource {
    * @throws the signal's reason once it is aborted.
    */
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * The same into the caller's memory, which may be shared or a mapped buffer's: as many bytes as `target` has. Once the
+   * promise has settled, nothing is written any more. Only for sources that do better than `read` and a copy.
+   */
+  readInto?(target: Uint8Array, offset: number, signal?: AbortSignal): Promise<void>;
   /** Gives the file or the memory back; closing twice is harmless. */
   close(): Promise<void>;
+}
+
+/** Fills `target` with the bytes at `offset`, without a copy where the source can. Fails as `read` does. */
+export async function readInto(
+  source: ByteSource,
+  target: Uint8Array,
+  offset: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (source.readInto) await source.readInto(target, offset, signal);
+  else target.set(await source.read(offset, target.byteLength, signal));
 }
 
 /** Checks a read's range; for those who write a source. */

@@ -101,6 +101,16 @@ describe("one file", () => {
     ]);
   });
 
+  test("reads a range into the caller's memory", async () => {
+    const { folder } = memoryFolder({ [singleFileName]: await shard({ a: 1, b: 2 }, 1000) });
+    const checkpoint = await openCheckpoint(folder);
+    const memory = new Uint8Array(8);
+    await checkpoint.readInto("b", memory.subarray(2, 6), 996);
+    expect([...memory]).toEqual([0, 0, 2, 2, 2, 2, 0, 0]);
+    await expect(checkpoint.readInto("a", memory, 996)).rejects.toThrow(RangeError);
+    await expect(checkpoint.readInto("c", memory, 0)).rejects.toThrow(CheckpointError);
+  });
+
   test("a stream stops at an abort, and when its consumer leaves", async () => {
     const { folder, reads } = memoryFolder({ [singleFileName]: await shard({ a: 1 }, 1000) });
     const checkpoint = await openCheckpoint(folder);

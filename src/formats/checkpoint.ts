@@ -9,7 +9,7 @@
  * it means that files of two checkpoints are mixed. `metadata.total_size` is not compared: published files
  * count shared tensors differently.
  */
-import type { ByteSource } from "./byte-source.js";
+import { type ByteSource, checkRange, readInto } from "./byte-source.js";
 import { CheckpointError, quote, reasonOf } from "./checkpoint-error.js";
 import { type Folder, isPlainFileName } from "./folder.js";
 import { isJsonObject, parseJson } from "./json.js";
@@ -39,6 +39,8 @@ export interface Checkpoint extends AsyncDisposable {
   readonly totalBytes: number;
   /** @throws {CheckpointError} no such tensor, or it cannot be read. */
   read(name: string, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Fills `target` with the tensor's bytes from `offset` on; several may be under way. Fails as `read` does. */
+  readInto(name: string, target: Uint8Array, offset: number, signal?: AbortSignal): Promise<void>;
   /** The tensor's bytes in order, piece by piece; never more than one piece is held. */
   stream(name: string, options?: StreamOptions): AsyncIterable<TensorPiece>;
   /** Closes the files. */
@@ -195,6 +197,11 @@ function checkpointOf(files: readonly SafetensorsFile[], entries: ReadonlyMap<st
         const detail = `${byteLength} bytes cannot be read in one piece (${reasonOf(cause)}); use stream()`;
         throw new CheckpointError(source.name, "data", detail, { tensor: name, cause });
       }
+    },
+    async readInto(name, target, offset, signal) {
+      const { source, offset: begin, byteLength } = find(name);
+      checkRange(`${source.name}, tensor ${quote(name)}`, byteLength, offset, target.byteLength);
+      await readInto(source, target, begin + offset, signal);
     },
     stream(name, { chunkBytes = 8 * 1024 * 1024, signal } = {}) {
       if (!Number.isSafeInteger(chunkBytes) || chunkBytes < 1) {

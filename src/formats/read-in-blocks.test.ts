@@ -19,6 +19,9 @@ test("any read gives the file's bytes", async () => {
   for (let offset = 0; offset <= 100; offset += 7) {
     for (let length = 0; offset + length <= 100; length++) {
       expect(await source.read(offset, length)).toEqual(bytes.slice(offset, offset + length));
+      const target = new Uint8Array(length);
+      await source.readInto?.(target, offset);
+      expect(target).toEqual(bytes.slice(offset, offset + length));
     }
   }
 });

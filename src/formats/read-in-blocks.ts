@@ -4,7 +4,7 @@
  * A loader asks for one tensor after the other, and a model has hundreds: each as a request of its own would wait for the
  * server every time. Blocks are kept while they are likely to be asked for again.
  */
-import type { ByteSource } from "./byte-source.js";
+import { type ByteSource, readInto } from "./byte-source.js";
 
 /** Large enough that the line, not the server's answer time, decides; small enough that the progress bar moves. */
 const BLOCK_BYTES = 2 * 2 ** 20;
@@ -32,24 +32,33 @@ export function inBlocks(source: ByteSource, blockBytes = BLOCK_BYTES, keptBlock
     return bytes;
   };
 
+  /** Long reads gain nothing; the source itself refuses what leaves the file. */
+  const isFor = (offset: number, length: number): boolean =>
+    length < blockBytes && length > 0 && offset >= 0 && offset + length <= size;
+
+  const fill = async (result: Uint8Array, offset: number, signal?: AbortSignal): Promise<void> => {
+    signal?.throwIfAborted();
+    const end = offset + result.byteLength;
+    if (!isFor(offset, result.byteLength)) return readInto(source, result, offset, signal);
+    for (let index = Math.floor(offset / blockBytes); index * blockBytes < end; index++) {
+      const begin = index * blockBytes;
+      const bytes = await block(index);
+      signal?.throwIfAborted();
+      const from = Math.max(offset - begin, 0);
+      result.set(bytes.subarray(from, Math.min(end - begin, blockBytes)), begin + from - offset);
+    }
+  };
+
   return {
     name,
     size,
     async read(offset, length, signal) {
-      signal?.throwIfAborted();
-      const end = offset + length;
-      // Long reads gain nothing; the source itself refuses what leaves the file.
-      if (length >= blockBytes || length <= 0 || offset < 0 || end > size) return source.read(offset, length, signal);
+      if (!isFor(offset, length)) return source.read(offset, length, signal);
       const result = new Uint8Array(length);
-      for (let index = Math.floor(offset / blockBytes); index * blockBytes < end; index++) {
-        const begin = index * blockBytes;
-        const bytes = await block(index);
-        signal?.throwIfAborted();
-        const from = Math.max(offset - begin, 0);
-        result.set(bytes.subarray(from, Math.min(end - begin, blockBytes)), begin + from - offset);
-      }
+      await fill(result, offset, signal);
       return result;
     },
+    readInto: fill,
     async close() {
       blocks.clear();
       await source.close();

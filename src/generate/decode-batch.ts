@@ -93,19 +93,27 @@ export class DecodeBatch implements Disposable {
     }
     this.captured?.list.dispose();
     this.captured = undefined;
-    const lengthBound = Math.min(Math.max(256, 2 ** Math.ceil(Math.log2(longest + 1))), this.pool.maxTokens);
-    const step: Step = {
+    const step = this.stepFor(longest);
+    const list = this.model.device.capture(() => recordDecode(this.model, this.pool, step, this.ring, this.ringHead));
+    this.captured = { list, generation, lengthBound: step.lengthBound };
+    return list;
+  }
+
+  /** Inside a device's `rehearse`: the launches of a step. */
+  rehearse(longest: number): void {
+    recordDecode(this.model, this.pool, this.stepFor(longest), this.ring, this.ringHead);
+  }
+
+  private stepFor(longest: number): Step {
+    return {
       tokens: this.tokens,
       rows: this.rows,
       tiles: undefined,
       tokenCount: this.size,
       rowCount: this.size,
       isDecode: true,
-      lengthBound,
+      lengthBound: Math.min(Math.max(256, 2 ** Math.ceil(Math.log2(longest + 1))), this.pool.maxTokens),
     };
-    const list = this.model.device.capture(() => recordDecode(this.model, this.pool, step, this.ring, this.ringHead));
-    this.captured = { list, generation, lengthBound };
-    return list;
   }
 
   dispose(): void {

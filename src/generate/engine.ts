@@ -13,6 +13,7 @@ import { advance, CONTROL, CONTROL_WORDS, FINISH, markSeen, OUTPUT_WORDS, sample
 import { zeros } from "../tensor/index.js";
 import { controlWords } from "./controls.js";
 import { DecodeBatch, type DecodeOutput, readOutputs } from "./decode-batch.js";
+import { rehearse } from "./rehearse.js";
 import {
   type FinishReason,
   PromptIdError,
@@ -150,6 +151,11 @@ export class Engine implements AsyncDisposable {
         };
       },
     };
+  }
+
+  /** Compiles the kernels of a first answer, where that is worth it; see rehearse.ts. May be called before weights are there. */
+  async rehearse(): Promise<void> {
+    await rehearse(this.model, this.pool);
   }
 
   private start(): void {

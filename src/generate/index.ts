@@ -10,7 +10,7 @@ export {
 } from "./chat.js";
 export { Engine, type EngineOptions, type Generation } from "./engine.js";
 export type { GenerationConfig } from "./generation-config.js";
-export { type LoadOptions, loadModel, type Model } from "./load-model.js";
+export { type LoadOptions, type LoadTimings, loadModel, type Model } from "./load-model.js";
 export {
   type FinishReason,
   greedyRequest,

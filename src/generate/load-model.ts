@@ -21,6 +21,16 @@ export interface LoadOptions extends LoadModelOptions, EngineOptions {
   readonly name?: string;
 }
 
+/** How long loading took; its parts go on beside each other. */
+export interface LoadTimings {
+  /** Opening the checkpoint, reading and handing over its weights. */
+  readonly weightSeconds: number;
+  /** From the beginning until the first kernels were compiled (WebGPU; else 0). */
+  readonly compileSeconds: number;
+  /** All of it. */
+  readonly seconds: number;
+}
+
 /** Close it (or use `await using`) when done. The device stays the caller's. */
 export interface Model extends AsyncDisposable {
   readonly name: string;
@@ -33,6 +43,7 @@ export interface Model extends AsyncDisposable {
   readonly generation: GenerationConfig;
   /** Runs all generations of this model, several at a time. */
   readonly engine: Engine;
+  readonly loading: LoadTimings;
   close(): Promise<void>;
 }
 
@@ -49,8 +60,27 @@ export async function loadModel(where: string | URL | Folder, options: LoadOptio
     : {};
   const tokenizer = createTokenizer(await folder.readJson("tokenizer.json"), tokenizerConfig);
   const config: unknown = await folder.readJson(options.configFile ?? "config.json");
-  const language = await loadLanguageModel(device, folder, options);
+  let engine = undefined as Engine | undefined; // or the compiler would not see that the callback sets it
+  let compiling = Promise.resolve(0);
+  const began = performance.now();
+  const secondsSince = (start: number) => (performance.now() - start) / 1000;
+  const language = await loadLanguageModel(device, folder, {
+    ...options,
+    onAllocated(model) {
+      options.onAllocated?.(model);
+      engine = new Engine(model, options);
+      if (device.kind !== "webgpu") return;
+      compiling = engine.rehearse().then(() => secondsSince(began));
+      // Told below, when the weights are there.
+      compiling.catch(() => undefined);
+    },
+  }).catch(async (error: unknown) => {
+    await engine?.close();
+    throw error;
+  });
+  const weightSeconds = secondsSince(began);
   try {
+    const compileSeconds = await compiling;
     const isMiniMaxRelease = modelType(config).startsWith("minimax_");
     const template = (await folder.has("chat_template.jinja"))
       ? chatTemplateFromConfig({
@@ -59,9 +89,10 @@ export async function loadModel(where: string | URL | Folder, options: LoadOptio
         })
       : (chatTemplateFromConfig(tokenizerConfig) ?? (isMiniMaxRelease ? createMinimaxM1ChatTemplate() : undefined));
     const generation = await readGenerationConfig(folder, config, tokenizerConfig, tokenizer, isMiniMaxRelease);
-    const engine = new Engine(language, options);
+    const own = engine;
+    if (!own) throw new Error("internal: a model was loaded without being allocated");
     const close = async () => {
-      await engine.close();
+      await own.close();
       language.dispose();
     };
     return {
@@ -72,11 +103,13 @@ export async function loadModel(where: string | URL | Folder, options: LoadOptio
       template,
       thinking: thinkingMarkers(tokenizer, tokenizerConfig, isMiniMaxRelease),
       generation,
-      engine,
+      engine: own,
+      loading: { weightSeconds, compileSeconds, seconds: secondsSince(began) },
       close,
       [Symbol.asyncDispose]: close,
     };
   } catch (error) {
+    await engine?.close();
     language.dispose();
     throw error;
   }

@@ -1,13 +1,21 @@
 /**
- * Filling a tree of weights from a checkpoint: all problems at once, then one streaming pass.
+ * Filling a tree of weights from a checkpoint: all problems at once, then all memory, then one streaming pass.
  *
  * Storage stays what the file has: F32, F16, BF16 as they are; I8 and packed U8 with a companion tensor NAME_scale are the
  * quantised forms that `fulgur quantize` writes. Nothing is allocated before every name and shape has been compared.
  */
 import type { Device } from "../device/index.js";
-import { type Checkpoint, type TensorEntry, toFloat32 } from "../formats/index.js";
-import { COLUMN_BLOCK, createWeightMatrix, type WeightKind, type WeightMatrix, writeRows } from "../ops/index.js";
-import { type Tensor, upload } from "../tensor/index.js";
+import type { Checkpoint, TensorEntry } from "../formats/index.js";
+import {
+  COLUMN_BLOCK,
+  createWeightMatrix,
+  type WeightKind,
+  type WeightMatrix,
+  type WeightShape,
+} from "../ops/index.js";
+import { empty, type Tensor } from "../tensor/index.js";
+import { disposeAll } from "./measure.js";
+import { streamWeights, type WeightSource, type WeightStream } from "./stream-weights.js";
 import { isSpec, type Loaded, type MatrixPart, type MatrixSpec, specsOf, type VectorSpec } from "./weights.js";
 
 /** Suffix of the tensor that holds a quantised tensor's scales. */
@@ -65,37 +73,96 @@ export async function loadWeights<T extends object>(
   tree: T,
   options: LoadWeightsOptions,
 ): Promise<Loaded<T>> {
+  const { weights, fill } = allocateWeights(device, checkpoint, tree, options);
+  try {
+    await fill();
+    return weights;
+  } catch (error) {
+    disposeAll(weights);
+    throw error;
+  }
+}
+
+/** A tree in device memory, and what streams the checkpoint into it. */
+export interface AllocatedWeights<T> {
+  /** Undefined contents before `fill` is done. */
+  readonly weights: Loaded<T>;
+  /** To be called once. When it fails nothing is written any more, and the weights may be disposed of. */
+  fill(): Promise<void>;
+}
+
+/**
+ * The first half of loading: all memory, so that what does not fit is known at once, and what needs the tensors but not
+ * their values (compiling kernels) can happen beside the second half.
+ *
+ * @throws {WeightsError} listing every missing, unexpected and misshapen tensor; nothing stays allocated.
+ */
+export function allocateWeights<T extends object>(
+  device: Device,
+  checkpoint: Checkpoint,
+  tree: T,
+  options: LoadWeightsOptions,
+): AllocatedWeights<T> {
   checkAll(checkpoint, tree, options);
-  const progress = progressOver(tree, checkpoint, options);
+  const { signal, precision = "f32" } = options;
+  const advance = progressOver(tree, checkpoint, options);
+  const streams: WeightStream[] = [];
   const made: Disposable[] = [];
   try {
-    const loaded = await fill(tree, async (spec) => {
-      options.signal?.throwIfAborted();
-      const value =
-        spec.spec === "matrix"
-          ? await loadMatrix(device, checkpoint, spec, options, progress)
-          : await loadVector(device, checkpoint, spec, progress);
-      made.push(value);
-      return value;
+    const weights = replaceSpecs(tree, (spec) => {
+      const parts = partsOf(spec, checkpoint);
+      const sources = parts.map((part) => sourceOf(checkpoint, part.name));
+      if (spec.spec === "vector") {
+        const vector = empty(device, [parts.reduce((sum, part) => sum + product(part.shape), 0)]);
+        made.push(vector);
+        streams.push({ kind: "vector", target: vector, sources });
+        return vector;
+      }
+      const matrix = createWeightMatrix(device, matrixShape(spec, parts, sources, precision));
+      made.push(matrix);
+      streams.push({ kind: "matrix", target: matrix, sources });
+      return matrix;
     });
-    return loaded as Loaded<T>; // fill replaces every declaration
+    return {
+      weights: weights as Loaded<T>, // every declaration is replaced
+      fill: () => streamWeights(checkpoint, streams, { signal, advance }),
+    };
   } catch (error) {
     for (const value of made) value[Symbol.dispose]();
     throw error;
   }
 }
 
-async function fill(tree: unknown, load: (spec: MatrixSpec | VectorSpec) => Promise<unknown>): Promise<unknown> {
+function replaceSpecs(tree: unknown, replace: (spec: MatrixSpec | VectorSpec) => Tensor | WeightMatrix): unknown {
   if (typeof tree !== "object" || tree === null) return tree;
-  if (isSpec(tree)) return load(tree);
-  if (Array.isArray(tree)) {
-    const items = [];
-    for (const item of tree) items.push(await fill(item, load));
-    return items;
-  }
-  const result: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(tree)) result[key] = await fill(value, load);
-  return result;
+  if (isSpec(tree)) return replace(tree);
+  if (Array.isArray(tree)) return tree.map((item) => replaceSpecs(item, replace));
+  return Object.fromEntries(Object.entries(tree).map(([key, value]) => [key, replaceSpecs(value, replace)]));
+}
+
+function sourceOf(checkpoint: Checkpoint, name: string): WeightSource {
+  const entry = checkpoint.entries.get(name);
+  if (!entry) throw new Error(`internal: ${name} vanished`);
+  return { entry, scale: checkpoint.entries.get(name + SCALE_SUFFIX) };
+}
+
+function matrixShape(
+  spec: MatrixSpec,
+  parts: readonly MatrixPart[],
+  sources: readonly WeightSource[],
+  precision: "f32" | "f16",
+): WeightShape {
+  const { columns } = spec;
+  const [first] = sources;
+  if (!first) throw new Error("internal: a matrix without parts");
+  const storage: Storage = spec.widen ? { kind: "f32", group: 0 } : kindOf(first.entry, first.scale, columns);
+  return {
+    kind: storage.kind,
+    rows: parts.reduce((sum, part) => sum + product(part.shape) / columns, 0),
+    columns,
+    ...(storage.group > 0 ? { group: storage.group } : {}),
+    precision: spec.exact ? "f32" : precision,
+  };
 }
 
 function partsOf(spec: MatrixSpec | VectorSpec, checkpoint: Checkpoint): readonly MatrixPart[] {
@@ -208,9 +275,11 @@ function vectorProblem(entry: TensorEntry, part: MatrixPart): string | undefined
   return equal(entry.shape, part.shape) ? undefined : `expected ${shown(part.shape)}, got ${shown(entry.shape)}`;
 }
 
-type Advance = (bytes: number) => void;
-
-function progressOver(tree: object, checkpoint: Checkpoint, { onProgress }: LoadWeightsOptions): Advance {
+function progressOver(
+  tree: object,
+  checkpoint: Checkpoint,
+  { onProgress }: LoadWeightsOptions,
+): (bytes: number) => void {
   let total = 0;
   for (const spec of specsOf(tree)) {
     for (const { name } of partsOf(spec, checkpoint)) total += checkpoint.entries.get(name)?.byteLength ?? 0;
@@ -220,85 +289,4 @@ function progressOver(tree: object, checkpoint: Checkpoint, { onProgress }: Load
     done += bytes;
     onProgress?.({ done, total, unit: "bytes" });
   };
-}
-
-const PIECE_BYTES = 8 * 2 ** 20;
-
-async function loadMatrix(
-  device: Device,
-  checkpoint: Checkpoint,
-  spec: MatrixSpec,
-  { signal, precision = "f32" }: LoadWeightsOptions,
-  advance: Advance,
-): Promise<WeightMatrix> {
-  const parts = partsOf(spec, checkpoint);
-  const { columns } = spec;
-  const rows = parts.reduce((sum, part) => sum + product(part.shape) / columns, 0);
-  const [first] = parts;
-  const firstEntry = first && checkpoint.entries.get(first.name);
-  if (!first || !firstEntry) throw new Error("internal: a matrix without parts");
-  const scaleOf = (name: string) => checkpoint.entries.get(name + SCALE_SUFFIX);
-  const storage: Storage = spec.widen ? { kind: "f32", group: 0 } : kindOf(firstEntry, scaleOf(first.name), columns);
-  const target = createWeightMatrix(device, {
-    kind: storage.kind,
-    rows,
-    columns,
-    ...(storage.group > 0 ? { group: storage.group } : {}),
-    precision: spec.exact ? "f32" : precision,
-  });
-  try {
-    let row = 0;
-    for (const part of parts) {
-      const entry = checkpoint.entries.get(part.name);
-      if (!entry) throw new Error(`internal: ${part.name} vanished`);
-      const partRows = product(part.shape) / columns;
-      const scale = scaleOf(part.name);
-      const scales = scale ? toFloat32(scale.dtype, await checkpoint.read(scale.name, signal)) : undefined;
-      const convert = storage.kind === "f32" && entry.dtype !== "F32";
-      const rowBytes = entry.byteLength / partRows;
-      // Whole rows at a time, so that padding and conversion never see a cut row.
-      const rowsPerPiece = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-      let written = 0;
-      for await (const { bytes } of checkpoint.stream(part.name, {
-        chunkBytes: rowsPerPiece * rowBytes,
-        ...(signal ? { signal } : {}),
-      })) {
-        const pieceRows = bytes.byteLength / rowBytes;
-        const perRow = scales ? scales.length / partRows : 0;
-        writeRows(
-          target,
-          row + written,
-          pieceRows,
-          convert ? bytesOf(toFloat32(entry.dtype, bytes)) : bytes,
-          scales?.subarray(written * perRow, (written + pieceRows) * perRow),
-        );
-        written += pieceRows;
-        advance(bytes.byteLength);
-      }
-      row += partRows;
-    }
-    return target;
-  } catch (error) {
-    target.dispose();
-    throw error;
-  }
-}
-
-async function loadVector(device: Device, checkpoint: Checkpoint, spec: VectorSpec, advance: Advance): Promise<Tensor> {
-  const size = spec.parts.reduce((sum, part) => sum + product(part.shape), 0);
-  const values = new Float32Array(size);
-  let at = 0;
-  for (const part of spec.parts) {
-    const entry = checkpoint.entries.get(part.name);
-    if (!entry) throw new Error(`internal: ${part.name} vanished`);
-    const bytes = await checkpoint.read(part.name);
-    values.set(toFloat32(entry.dtype, bytes), at);
-    at += product(part.shape);
-    advance(entry.byteLength);
-  }
-  return upload(device, values, [size]);
-}
-
-function bytesOf(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }

@@ -4,7 +4,8 @@ import { type Folder, openCheckpoint } from "../formats/index.js";
 import { ConfigError } from "./config.js";
 import type { LanguageModel, ModelFamily } from "./language-model.js";
 import { llama } from "./llama.js";
-import { type LoadProgress, loadWeights } from "./load-weights.js";
+import { allocateWeights, type LoadProgress } from "./load-weights.js";
+import { disposeAll } from "./measure.js";
 import { miniMaxM1 } from "./minimax-m1.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
@@ -29,18 +30,28 @@ function register<C, W extends object>(family: ModelFamily<C, W>): AnyFamily {
     name: family.name,
     modelTypes: family.modelTypes,
     weights: (json, source, shapeOf) => family.weights(family.parseConfig(json, source), shapeOf),
-    async load(device, folder, json, source, { precision, signal, onProgress }) {
+    async load(device, folder, json, source, { precision, signal, onProgress, onAllocated }) {
       const config = family.parseConfig(json, source);
       await using checkpoint = await openCheckpoint(folder, signal);
       const tree = family.weights(config, (name) => checkpoint.entries.get(name)?.shape);
-      const weights = await loadWeights(device, checkpoint, tree, {
+      const { weights, fill } = allocateWeights(device, checkpoint, tree, {
         source: folder.name,
         ignored: family.ignoredTensors ?? [],
         precision,
         signal,
         onProgress,
       });
-      return family.build(device, config, weights);
+      let dispose = () => disposeAll(weights);
+      try {
+        const model = family.build(device, config, weights);
+        dispose = () => model.dispose();
+        onAllocated?.(model);
+        await fill();
+        return model;
+      } catch (error) {
+        dispose();
+        throw error;
+      }
     },
   };
 }
@@ -54,6 +65,11 @@ export interface LoadModelOptions {
   readonly precision?: "f32" | "f16" | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /**
+   * Shown the model when all its memory is there and its weights are not yet, so that kernels can be compiled meanwhile.
+   * What it throws ends the loading.
+   */
+  readonly onAllocated?: ((model: LanguageModel) => void) | undefined;
 }
 
 /** @throws {ConfigError} no family knows the config's `model_type`. */

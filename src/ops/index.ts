@@ -6,7 +6,16 @@ export { lightningAttention } from "./lightning-attention/lightning-attention.js
 export { matmul, normedMatmul } from "./matmul/matmul.js";
 export { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
 export type { EncodedWeights } from "./matmul/weights/codec.js";
-export { createWeightMatrix, weightCodecs, weightFromFloat32, writeRows } from "./matmul/weights/create.js";
+export {
+  checkpointRowBytes,
+  createWeightMatrix,
+  receiveRows,
+  rowsPerPiece,
+  type WeightShape,
+  weightCodecs,
+  weightFromFloat32,
+  writeRows,
+} from "./matmul/weights/create.js";
 export { halfBits, halfValue } from "./matmul/weights/f16.js";
 export { packInt4 } from "./matmul/weights/int4.js";
 export { candidateScales, nearestCode } from "./matmul/weights/int4-scales.js";

@@ -49,8 +49,9 @@ test("tokens of `generate` go to its caller, and a failure rejects it", async ()
   const { engine, heard, workers } = client();
   engine.load(request);
   const first = engine.generate("a", 2);
-  workers[0]?.say({ type: "generated", id: 1, ids: [4, 5], logProbs: [0, 0] });
-  await expect(first).resolves.toEqual({ ids: [4, 5], logProbs: [0, 0] });
+  const tokens = { ids: [4, 5], logProbs: [0, 0], timings: { prefillMs: 3, decodeMs: 2 } };
+  workers[0]?.say({ type: "generated", id: 1, ...tokens });
+  await expect(first).resolves.toEqual(tokens);
   const second = engine.generate("b", 2);
   workers[0]?.say({ type: "failed", message: "lost" });
   await expect(second).rejects.toThrow("lost");

@@ -81,7 +81,8 @@ export class EngineClient {
       return;
     }
     this.waiting.delete(event.id);
-    if (event.type === "generated") waiting.resolve({ ids: event.ids, logProbs: event.logProbs });
+    if (event.type === "generated")
+      waiting.resolve({ ids: event.ids, logProbs: event.logProbs, timings: event.timings });
     else waiting.reject(new Error(event.type === "error" ? event.message : `unexpected ${event.type}`));
   }
 

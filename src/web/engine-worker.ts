@@ -110,7 +110,8 @@ async function generate({ id, prompt, maxTokens }: Extract<ToWorker, { type: "ge
       ids.push(token.id);
       logProbs.push(token.logProb);
     }
-    say({ type: "generated", id, ids, logProbs });
+    const { prefillMs, decodeMs } = tokens.timings;
+    say({ type: "generated", id, ids, logProbs, timings: { prefillMs, decodeMs } });
   });
 }
 

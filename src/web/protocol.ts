@@ -53,6 +53,8 @@ export interface ModelInfo {
 export interface GeneratedTokens {
   readonly ids: readonly number[];
   readonly logProbs: readonly number[];
+  /** Prompt and tokens after the first, milliseconds. */
+  readonly timings: { readonly prefillMs: number; readonly decodeMs: number };
 }
 
 export type ToWorker =

@@ -7,7 +7,7 @@
  * machine does hits both.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -130,6 +130,17 @@ export function checkPeer(name: string, suite: string, folder: string | undefine
 
 const programOf = (kind: PeerKind) => join(packageRoot, "bench", "peers", kind.file);
 
+/** A file beside the peers' node_modules that becomes one of the programs in bench/peers. */
+const starterName = ".fulgur-peer.mjs";
+const starter = `const [file, options] = process.argv.slice(2);
+try {
+  const { start } = await import(file);
+  await start((name) => import(name), JSON.parse(options));
+} catch (error) {
+  process.stdout.write(JSON.stringify({ error: String(error?.message ?? error) }) + "\\n");
+}
+`;
+
 /** One child process. */
 class Peer {
   label: string;
@@ -155,21 +166,13 @@ class Peer {
   static async start(name: string, kind: PeerKind, { folder, threads }: PeerOptions): Promise<Peer> {
     const file = programOf(kind);
     const options = JSON.stringify({ name, threads });
-    // Packages are found from the working directory of a module without a file.
-    const code = `process.execArgv = []; // or children of the peer would run this text
-      try {
-        const { start } = await import(${JSON.stringify(pathToFileURL(file).href)});
-        await start((name) => import(name), JSON.parse(process.argv.at(-1)));
-      } catch (error) {
-        process.stdout.write(JSON.stringify({ error: String(error?.message ?? error) }) + "\\n");
-      }`;
-    const child =
-      kind.packages.length > 0
-        ? spawn(process.execPath, ["--input-type=module", "--eval", code, "--", options], {
-            cwd: resolve(folder ?? "."),
-            stdio: "pipe",
-          })
-        : spawn(process.env["FULGUR_PYTHON"] ?? "python3", [file, options], { stdio: "pipe" });
+    let child: ChildProcess;
+    if (kind.packages.length > 0) {
+      // Packages are found from where a module's file lies; text on the command line would be run by workers of the peer too.
+      const cwd = resolve(folder ?? ".");
+      writeFileSync(join(cwd, starterName), starter);
+      child = spawn(process.execPath, [starterName, pathToFileURL(file).href, options], { cwd, stdio: "pipe" });
+    } else child = spawn(process.env["FULGUR_PYTHON"] ?? "python3", [file, options], { stdio: "pipe" });
     const peer = new Peer(name, child);
     const failed = new Promise<never>((_, reject) => {
       child.once("error", (cause) => {

@@ -126,6 +126,7 @@ export function randomCheckpoint(tree: object): Checkpoint {
     metadata: {},
     totalBytes: [...entries.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
     read: async (name) => piece(name, 0, new Uint8Array(sizeOf(name))),
+    readInto: async (name, target, offset) => void piece(name, offset, target),
     async *stream(name, { chunkBytes = PIECE_BYTES, signal } = {}) {
       const size = sizeOf(name);
       const buffer = new Uint8Array(Math.min(chunkBytes, size));

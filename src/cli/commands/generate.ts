@@ -7,10 +7,12 @@ import { addGenerationOptions, chatOptions, type GenerationFlags } from "../gene
 import { catchInterrupts } from "../interrupt.js";
 import { addModelOptions, type ModelOptions, openModel } from "../model-options.js";
 import { colors, isTerminal, printJson, say, UsageError } from "../output.js";
+import { startupTeller } from "../startup.js";
 
 interface Flags extends ModelOptions, GenerationFlags {
   readonly raw?: true;
   readonly json?: true;
+  readonly verbose?: true;
 }
 
 export function define(program: Command): void {
@@ -19,7 +21,8 @@ export function define(program: Command): void {
     .description("Answer one prompt; the answer goes to stdout as it comes.")
     .argument("[prompt]", "the prompt; - or nothing: standard input")
     .option("--raw", "continue the text as it is, without the model's chat template")
-    .option("--json", "print one JSON object with text, reasoning, token counts and timings");
+    .option("--json", "print one JSON object with text, reasoning, token counts and timings")
+    .option("--verbose", "say where the time to the first token went");
   addGenerationOptions(addModelOptions(command))
     .addHelpText(
       "after",
@@ -51,8 +54,10 @@ async function generate(argument: string | undefined, flags: Flags): Promise<voi
 
   const text = { reasoning: "", answer: "" };
   const writer = answerWriter({ showThinking: flags.showThinking, ...(flags.json ? { data: () => undefined } : {}) });
+  const onPart = startupTeller(opened, flags.verbose === true);
   try {
     for await (const part of parts) {
+      onPart();
       writer.write(part);
       if (part.kind !== "done") {
         text[part.kind] += part.text;

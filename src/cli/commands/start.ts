@@ -14,9 +14,11 @@ import {
   type ServingFlags,
   serveUntilInterrupted,
 } from "../serving.js";
+import { startupTeller } from "../startup.js";
 
 interface Flags extends ModelOptions, ServingFlags {
   readonly sample: boolean;
+  readonly verbose?: true;
 }
 
 /** Ports to try when the one asked for is taken. */
@@ -30,6 +32,7 @@ export function define(program: Command): void {
     .description("Serve the model and its page, and answer a sample question in the terminal.");
   addModelOptions(addServingOptions(command, 3000))
     .option("--no-sample", "do not ask the sample question")
+    .option("--verbose", "say where the time to the first token went")
     .addHelpText("after", "\nExamples:\n  $ npm start\n  $ npm start -- start --port 3100 --device cpu --no-sample")
     .action(start);
 }
@@ -54,7 +57,9 @@ async function start(flags: Flags): Promise<void> {
   say(`${modelName ?? model.name} on ${device.label}\n`);
   if (hasPage()) print(`  Page       ${pageUrl(server.url, flags.model)}`);
   print(`  Interface  ${server.url}/v1\n`);
-  if (flags.sample && model.template) await answerSample(source, interrupts.signal);
+  if (flags.sample && model.template) {
+    await answerSample(source, startupTeller(opened, flags.verbose === true), interrupts.signal);
+  }
   if (!interrupts.signal.aborted) {
     const body = JSON.stringify({ messages: [{ role: "user", content: question }] });
     say(`Try it:\n\n  curl ${server.url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'\n`);
@@ -63,11 +68,12 @@ async function start(flags: Flags): Promise<void> {
   await serveUntilInterrupted(server, interrupts);
 }
 
-async function answerSample(source: ChatSource, signal: AbortSignal): Promise<void> {
+async function answerSample(source: ChatSource, onPart: () => void, signal: AbortSignal): Promise<void> {
   say(`${colors.bold("›")} ${question}`);
   const writer = answerWriter();
   try {
     for await (const part of source.chat([{ role: "user", content: question }], { signal })) {
+      onPart();
       writer.write(part);
       if (part.kind !== "done") continue;
       writer.end();

@@ -114,6 +114,28 @@ describe.each([1, 2, 3])("CpuDevice with %i threads", (threads) => {
     device.free(b.allocation);
   });
 
+  test("lends memory while others make it grow", async () => {
+    await using own = await CpuDevice.open({ threads });
+    const byteLength = 2 ** 16;
+    const slices = Array.from({ length: 4 }, () => ({
+      allocation: own.allocate(byteLength),
+      byteOffset: 0,
+      byteLength,
+    }));
+    const under = slices.map((slice, i) =>
+      own.receive(slice, async (memory) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        own.free(own.allocate(8 * 2 ** 20 * (i + 1))); // untouched: only addresses
+        memory.fill(i + 1);
+      }),
+    );
+    await Promise.all(under);
+    for (const [i, slice] of slices.entries()) {
+      const bytes = new Uint8Array(await own.read(slice));
+      expect([bytes[0], bytes.at(-1)]).toEqual([i + 1, i + 1]);
+    }
+  });
+
   test("large copies, also of overlapping ranges", async () => {
     const words = 300_000;
     const data = Int32Array.from({ length: words }, (_, index) => index);

@@ -300,6 +300,21 @@ export class CpuDevice implements DeviceContract {
     this.bytes(at, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
 
+  async receive(to: BufferSlice, fill: (memory: Uint8Array) => Promise<void>): Promise<void> {
+    this.handOver("receive");
+    const at = this.address(to);
+    const { byteLength } = to;
+    if (typeof SharedArrayBuffer !== "undefined" && this.wasmMemory.buffer instanceof SharedArrayBuffer) {
+      await fill(this.bytes(at, byteLength));
+      this.mustBeOpen();
+      return;
+    }
+    // Growing an unshared memory makes its views empty: nobody may hold one over an await.
+    const memory = new Uint8Array(byteLength);
+    await fill(memory);
+    this.write(to, memory);
+  }
+
   async read(from: BufferSlice): Promise<ArrayBuffer> {
     this.handOver("read");
     this.reportFailure();

@@ -60,7 +60,7 @@ export class PipelineCache {
 
   readonly isLabel = (label: string): boolean => this.labels.has(label);
 
-  /** The kernel's pipeline, compiled now if it is new. @throws {DeviceError} Its bindings depart from the convention. */
+  /** The kernel's pipeline, compiled now if it is new. @throws {DeviceError} As `layoutOf`. */
   get(kernel: WebGpuKernel): KernelPipeline {
     return this.moving.find(kernel) ?? this.compile(kernel, this.moving);
   }
@@ -97,15 +97,22 @@ export class PipelineCache {
    *
    * @throws {DeviceError} With the messages of the first kernel that does not compile.
    */
-  async prepare(kernels: Iterable<WebGpuKernel>): Promise<void> {
+  async prepare(kernels: Iterable<WebGpuKernel>, isFixed = false): Promise<void> {
+    // See `getFixed`.
+    const shelf = isFixed && !this.compilesSlowly ? this.fixed : this.moving;
     const wanted = new Map<string, WebGpuKernel>();
-    for (const kernel of kernels) if (!this.moving.byCode.has(kernel.code)) wanted.set(kernel.code, kernel);
-    const results = await Promise.allSettled(Array.from(wanted.values(), (kernel) => this.prepareOne(kernel)));
+    for (const kernel of kernels) if (!shelf.byCode.has(kernel.code)) wanted.set(kernel.code, kernel);
+    const results = await Promise.allSettled(Array.from(wanted.values(), (kernel) => this.prepareOne(kernel, shelf)));
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
-  private async prepareOne(kernel: WebGpuKernel): Promise<void> {
-    const layout = this.layoutOf(kernel, false);
+  /** What `get` (or, with `isMixed`, `writable`) will be asked for. */
+  wanted(kernel: WebGpuKernel, isMixed: boolean): WebGpuKernel[] {
+    return isMixed ? [kernel, withAllWritable(kernel)] : [kernel];
+  }
+
+  private async prepareOne(kernel: WebGpuKernel, shelf: Shelf): Promise<void> {
+    const layout = this.layoutOf(kernel, shelf.isFixed);
     // A bad module is reported to the scope and again by the rejection below.
     this.device.pushErrorScope("validation");
     const module = this.device.createShaderModule({ label: kernel.label, code: kernel.code });
@@ -113,7 +120,7 @@ export class PipelineCache {
     await Promise.allSettled([this.device.popErrorScope(), compiling]);
     try {
       const pipeline = await compiling;
-      if (!this.moving.byCode.has(kernel.code)) this.add(this.moving, kernel, layout, pipeline);
+      if (!shelf.byCode.has(kernel.code)) this.add(shelf, kernel, layout, pipeline);
     } catch (error) {
       throw await compilationError(kernel, module, error instanceof Error ? error.message : String(error));
     }
@@ -139,7 +146,8 @@ export class PipelineCache {
     return entry;
   }
 
-  private layoutOf(kernel: WebGpuKernel, isFixed: boolean): KernelLayout {
+  /** @throws {DeviceError} Its bindings depart from the convention. */
+  layoutOf(kernel: WebGpuKernel, isFixed: boolean): KernelLayout {
     const bindings = parseBindings(kernel);
     const { storage, hasParams } = bindings;
     if (storage.length > this.maxStorageBuffers) {

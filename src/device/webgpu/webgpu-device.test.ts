@@ -291,6 +291,41 @@ describe.skipIf(!shared)(`WebGPU on ${shared?.label ?? "nothing"}`, () => {
     expect(own.counters.pipelines).toBe(pipelines + 1); // clear
   });
 
+  test("a rehearsal compiles and does nothing else", async () => {
+    const own = await openOwn();
+    using y = upload(own, [7, 8], [2], "u32");
+    using both = upload(own, [1, 2, 3, 4], [4]);
+    const dispatches = own.counters.dispatches;
+    const live = own.memory.live;
+    await own.rehearse(() => {
+      using z = zeros(own, [64], "u32");
+      runStep(own, z);
+      runStep(own, y);
+      y.write(Uint32Array.of(0, 0));
+      own.copy(y, z);
+      expect(() => own.flush()).toThrow("inside rehearse");
+      expect(() => runStep(own, { ...z, allocation: z.allocation, byteOffset: 4, byteLength: 8 })).toThrow(
+        "byte offset",
+      );
+    });
+    expect(own.memory.live).toBe(live);
+    expect(own.counters.dispatches).toBe(dispatches);
+    const { pipelines } = own.counters;
+    expect(await numbers(y)).toEqual([7, 8]);
+    using z = zeros(own, [64], "u32");
+    runStep(own, z);
+    own.copy(y, z);
+    expect((await numbers(z)).slice(0, 3)).toEqual([7, 8, 1]);
+    expect(own.counters.pipelines).toBe(pipelines);
+    await expect(
+      own.rehearse(() => own.run({ label: "bad", code: "" }, { buffers: [both], grid: [1] })),
+    ).rejects.toThrow(/"bad"/);
+    const bad = `@group(0) @binding(1) var<storage, read_write> y: array<u32>;\n@compute @workgroup_size(1) fn main() { y[0] = nothing; }`;
+    await expect(
+      own.rehearse(() => own.run({ label: "wrong", code: bad }, { buffers: [both], grid: [1] })),
+    ).rejects.toThrow(/kernel "wrong" does not compile/);
+  });
+
   test("debug names the kernel whose launch is invalid", async () => {
     const own = await openOwn({ debug: true });
     const wide: WebGpuKernel = {
@@ -318,7 +353,7 @@ describe.skipIf(!shared)(`WebGPU on ${shared?.label ?? "nothing"}`, () => {
   });
 
   test("large writes go through staging in order", async () => {
-    const words = 5 * 2 ** 20 + 3; // 20 MiB: three staging buffers and a tail
+    const words = 5 * 2 ** 20 + 3; // 20 MiB: five staging buffers and a tail
     const data = new Uint32Array(words);
     for (let i = 0; i < words; i++) data[i] = Math.imul(i, 2654435761);
     using y = empty(device, [words], "u32");
@@ -328,6 +363,39 @@ describe.skipIf(!shared)(`WebGPU on ${shared?.label ?? "nothing"}`, () => {
       const got = (await y.read()) as Uint32Array;
       expect(Buffer.compare(Buffer.from(got.buffer), Buffer.from(data.buffer))).toBe(0);
     }
+  });
+
+  test("lends memory to several at a time, in order with launches", async () => {
+    const words = 2 ** 20 / 4;
+    const pieces = 12; // more than there are staging buffers
+    using y = zeros(device, [pieces * words], "u32");
+    const part = (i: number) => ({ allocation: y.allocation, byteOffset: i * words * 4, byteLength: words * 4 });
+    const under = Array.from({ length: pieces }, (_, i) =>
+      device.receive(part(i), async (memory) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        new Uint32Array(memory.buffer, memory.byteOffset, words).fill(i + 1);
+      }),
+    );
+    await Promise.all(under);
+    runStep(device, y);
+    await device.receive({ ...part(1), byteLength: 8 }, async (memory) => void memory.fill(0xff));
+    const got = (await y.read()) as Uint32Array;
+    expect(Array.from({ length: pieces }, (_, i) => got[i * words + words - 1])).toEqual(
+      Array.from({ length: pieces }, (_, i) => 3 * (i + 1) + 1),
+    );
+    expect([...got.subarray(words, words + 3)]).toEqual([0xffffffff, 0xffffffff, 7]);
+  });
+
+  test("what fails to fill lent memory gives it back", async () => {
+    using y = zeros(device, [2 ** 18], "u32");
+    for (let i = 0; i < 10; i++) {
+      await expect(device.receive(y, () => Promise.reject(new Error("no such file")))).rejects.toThrow("no such file");
+    }
+    await device.receive(y, async (memory) => void memory.fill(1));
+    expect(((await y.read()) as Uint32Array)[5]).toBe(0x01010101);
+    await expect(
+      device.receive({ allocation: y.allocation, byteOffset: 0, byteLength: 2 ** 20 + 2 }, async () => {}),
+    ).rejects.toThrow("multiples of 4");
   });
 
   test("parameters beyond one uniform page", async () => {

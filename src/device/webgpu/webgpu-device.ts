@@ -9,7 +9,7 @@
  * Loss     `lost` resolves, everything pending and later fails with `DeviceLostError`. Open a new device and load the model
  *          anew; nothing of the old one can be used.
  */
-import type { Allocation, BufferSlice, MemoryUse } from "../buffer.js";
+import { type Allocation, type BufferSlice, LENT_BYTES, type MemoryUse } from "../buffer.js";
 import type { CapturedList, DeviceContract, Profile } from "../device.js";
 import { DeviceError, DeviceLostError } from "../errors.js";
 import { ScopeStack } from "../scope.js";
@@ -24,7 +24,7 @@ import { Mover } from "./mover.js";
 import { type KernelPipeline, PipelineCache } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { encode, type Launch, noOffsets, UniformPage } from "./recording.js";
-import { ReadbackStaging, UploadStaging } from "./transfers.js";
+import { ReadbackStaging, stagedWriteBytes, UploadStaging } from "./transfers.js";
 
 export type { OptionalFeature, WebGpuFeatures, WebGpuLimits, WebGpuOptions } from "./adapter.js";
 export type { WebGpuKernel, WebGpuLaunch } from "./kernel.js";
@@ -36,6 +36,9 @@ const defaultMaxPooledBytes = 512 * 2 ** 20;
 
 /** Adapters and devices in use: native objects must not be collected under way. */
 const opened = new Set<OpenedGpu>();
+
+/** What launches are checked against. */
+type KernelPart = Pick<KernelPipeline, "kernel" | "layout">;
 
 export interface WebGpuCounters {
   readonly bindGroups: number;
@@ -69,6 +72,8 @@ export class WebGpuDevice implements DeviceContract {
   private readonly mover: Mover;
   private recording: Launch[] = [];
   private capturing: Capture | undefined;
+  /** The kernels that a rehearsal came by. */
+  private rehearsing: { readonly kernels: Set<WebGpuKernel>; readonly isCaptured: boolean } | undefined;
   private profiler: Profiler | undefined;
   private lostError: DeviceLostError | undefined;
   private resolveLost: (error: DeviceLostError) => void = () => undefined;
@@ -164,12 +169,39 @@ export class WebGpuDevice implements DeviceContract {
   }
 
   /**
+   * Compiles what `f` launches, beside each other and beside other work, without launching it: what `f` records or writes
+   * leaves no trace but compiled kernels. Tensors that `f` makes must be freed in `f`; they hold nothing.
+   *
+   * @param isCaptured The launches will be captured: lists bind their parameters at fixed places.
+   * @throws {DeviceError} A launch of `f` does not suit the device or the kernel, or a kernel does not compile.
+   */
+  async rehearse(f: () => void, isCaptured = false): Promise<void> {
+    this.assertOpen();
+    this.assertNotCapturing("rehearse");
+    const kernels = new Set<WebGpuKernel>();
+    this.rehearsing = { kernels, isCaptured };
+    try {
+      f();
+    } finally {
+      this.rehearsing = undefined;
+    }
+    await this.unlessLost(this.pipelines.prepare(kernels, isCaptured));
+  }
+
+  /**
    * Records a launch.
    *
    * @throws {DeviceError} The grid, a slice or the parameters do not suit the device or the kernel.
    */
   run(kernel: WebGpuKernel, launch: WebGpuLaunch): void {
     this.assertOpen();
+    if (this.rehearsing) {
+      const { kernels, isCaptured } = this.rehearsing;
+      const part = { kernel, layout: this.pipelines.layoutOf(kernel, isCaptured) };
+      const isMixed = part.layout.hasWrites && this.isReadAndWritten(part, this.bind(part, launch.buffers));
+      for (const wanted of this.pipelines.wanted(kernel, isMixed)) kernels.add(wanted);
+      return;
+    }
     let pipeline = this.capturing ? this.pipelines.getFixed(kernel) : this.pipelines.get(kernel);
     const bindings = this.bind(pipeline, launch.buffers);
     if (pipeline.layout.hasWrites && this.isReadAndWritten(pipeline, bindings)) {
@@ -203,14 +235,35 @@ export class WebGpuDevice implements DeviceContract {
     this.assertNotCapturing("write");
     const { block } = this.own(to.allocation, "write");
     const size = data.byteLength;
-    if (size % 4 !== 0 || to.byteOffset % 4 !== 0) {
-      throw new DeviceError(`write: ${size} bytes at offset ${to.byteOffset}; both must be multiples of 4`);
-    }
     if (size > to.byteLength) throw new DeviceError(`write: ${size} bytes into a slice of ${to.byteLength}`);
-    this.checkRange("write", to, size);
-    if (size === 0) return;
+    this.checkWords("write", { allocation: to.allocation, byteOffset: to.byteOffset, byteLength: size });
+    if (size === 0 || this.rehearsing) return;
     this.submit();
     this.uploads.write(block.buffer, to.byteOffset, new Uint8Array(data.buffer, data.byteOffset, size));
+  }
+
+  async receive(to: BufferSlice, fill: (memory: Uint8Array) => Promise<void>): Promise<void> {
+    this.assertOpen();
+    const { byteLength } = to;
+    if (byteLength < stagedWriteBytes || byteLength > LENT_BYTES) {
+      const memory = new Uint8Array(byteLength);
+      await fill(memory);
+      this.write(to, memory);
+      return;
+    }
+    this.checkWords("receive", to);
+    const staging = await this.unlessLost(this.uploads.take());
+    try {
+      await fill(new Uint8Array(staging.getMappedRange(0, byteLength)));
+      this.assertOpen();
+      this.assertNotCapturing("receive");
+      const { block } = this.own(to.allocation, "receive");
+      this.submit();
+      this.uploads.send(staging, byteLength, block.buffer, to.byteOffset);
+    } catch (error) {
+      if (!this.closed) this.uploads.putBack(staging);
+      throw error;
+    }
   }
 
   async read(from: BufferSlice): Promise<ArrayBuffer> {
@@ -218,10 +271,7 @@ export class WebGpuDevice implements DeviceContract {
     this.assertNotCapturing("read");
     const { block } = this.own(from.allocation, "read");
     const { byteOffset, byteLength } = from;
-    if (byteLength % 4 !== 0 || byteOffset % 4 !== 0) {
-      throw new DeviceError(`read: ${byteLength} bytes at offset ${byteOffset}; both must be multiples of 4`);
-    }
-    this.checkRange("read", from, byteLength);
+    this.checkWords("read", from);
     this.submit();
     if (byteLength === 0) return new ArrayBuffer(0);
     const staging = this.readbacks.take(byteLength);
@@ -361,6 +411,8 @@ export class WebGpuDevice implements DeviceContract {
 
   private assertNotCapturing(what: string): void {
     if (this.capturing) throw new DeviceError(`${what} inside capture: a captured list holds launches only`);
+    if (this.rehearsing && what !== "write")
+      throw new DeviceError(`${what} inside rehearse: nothing is launched there`);
   }
 
   private own(allocation: Allocation, what: string): WebGpuAllocation {
@@ -373,6 +425,15 @@ export class WebGpuDevice implements DeviceContract {
     return allocation;
   }
 
+  /** What a transfer can move. */
+  private checkWords(what: string, slice: BufferSlice): void {
+    const { byteOffset, byteLength } = slice;
+    if (byteLength % 4 !== 0 || byteOffset % 4 !== 0) {
+      throw new DeviceError(`${what}: ${byteLength} bytes at offset ${byteOffset}; both must be multiples of 4`);
+    }
+    this.checkRange(what, slice, byteLength);
+  }
+
   private checkRange(what: string, slice: BufferSlice, bytes: number): void {
     const { byteOffset, allocation } = slice;
     if (!(byteOffset >= 0 && byteOffset + bytes <= allocation.byteLength)) {
@@ -382,7 +443,7 @@ export class WebGpuDevice implements DeviceContract {
     }
   }
 
-  private bind(pipeline: KernelPipeline, slices: readonly BufferSlice[]): Binding[] {
+  private bind(pipeline: KernelPart, slices: readonly BufferSlice[]): Binding[] {
     const { label } = pipeline.kernel;
     const { offsetAlignment, maxBindingBytes } = this.limits;
     const wanted = pipeline.layout.storage.length;
@@ -417,7 +478,7 @@ export class WebGpuDevice implements DeviceContract {
    *
    * @throws {DeviceError} The ranges overlap.
    */
-  private isReadAndWritten(pipeline: KernelPipeline, bindings: readonly Binding[]): boolean {
+  private isReadAndWritten(pipeline: KernelPart, bindings: readonly Binding[]): boolean {
     const { storage } = pipeline.layout;
     let isMixed = false;
     for (const [i, a] of bindings.entries()) {

@@ -28,31 +28,37 @@ export async function fileSource(path: string): Promise<ByteSource> {
   }
 
   let closing: Promise<void> | undefined;
+  const readInto = async (bytes: Uint8Array, offset: number, signal?: AbortSignal): Promise<void> => {
+    const length = bytes.byteLength;
+    signal?.throwIfAborted();
+    if (closing) throw closedError(path);
+    checkRange(path, size, offset, length);
+    let done = 0;
+    while (done < length) {
+      const want = Math.min(pieceBytes, length - done);
+      let got: number;
+      try {
+        got = (await handle.read(bytes, done, want, offset + done)).bytesRead;
+      } catch (cause) {
+        throw new CheckpointError(path, "file", `could not be read at ${offset + done}: ${reasonOf(cause)}`, {
+          cause,
+        });
+      }
+      signal?.throwIfAborted();
+      if (got === 0) throw shortReadError(path, offset, length, done);
+      done += got;
+    }
+  };
   return {
     name: path,
     size,
     async read(offset, length, signal) {
-      signal?.throwIfAborted();
-      if (closing) throw closedError(path);
-      checkRange(path, size, offset, length);
+      checkRange(path, size, offset, length); // before the memory is asked for
       const bytes = new Uint8Array(length);
-      let done = 0;
-      while (done < length) {
-        const want = Math.min(pieceBytes, length - done);
-        let got: number;
-        try {
-          got = (await handle.read(bytes, done, want, offset + done)).bytesRead;
-        } catch (cause) {
-          throw new CheckpointError(path, "file", `could not be read at ${offset + done}: ${reasonOf(cause)}`, {
-            cause,
-          });
-        }
-        signal?.throwIfAborted();
-        if (got === 0) throw shortReadError(path, offset, length, done);
-        done += got;
-      }
+      await readInto(bytes, offset, signal);
       return bytes;
     },
+    readInto,
     close() {
       closing ??= handle.close();
       return closing;

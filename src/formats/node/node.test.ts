@@ -34,6 +34,18 @@ describe("fileSource", () => {
     await expect(source.read(0, 1)).rejects.toThrow("read after close");
   });
 
+  test("reads into shared memory in place", async () => {
+    const bytes = Uint8Array.from({ length: 5000 }, (_, at) => at % 251);
+    await writeFile(join(dir, "a"), bytes);
+    const source = await fileSource(join(dir, "a"));
+    const memory = new Uint8Array(new SharedArrayBuffer(4096));
+    await source.readInto?.(memory.subarray(8, 1008), 4000);
+    expect([...memory.subarray(8, 1008)]).toEqual([...bytes.subarray(4000)]);
+    expect([memory[7], memory[1008]]).toEqual([0, 0]);
+    await expect(source.readInto?.(memory, 4000)).rejects.toThrow(RangeError);
+    await source.close();
+  });
+
   test("a file cut after opening is an error", async () => {
     await writeFile(join(dir, "a"), new Uint8Array(100));
     const source = await fileSource(join(dir, "a"));

@@ -1,9 +1,9 @@
 /**
- * Making weight matrices on a device and filling them, row by row as a checkpoint streams in.
+ * Making weight matrices on a device and filling them, rows by rows as a checkpoint streams in.
  *
  * Rows that need no padding (columns a multiple of 32) are written straight from the given bytes.
  */
-import type { Device } from "../../../device/index.js";
+import { type Device, LENT_BYTES } from "../../../device/index.js";
 import { empty, ShapeError } from "../../../tensor/index.js";
 import { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "../weight-matrix.js";
 import { bf16Codec } from "./bf16.js";
@@ -84,6 +84,47 @@ export function createWeightMatrix(device: Device, shape: WeightShape, label = "
   };
 }
 
+/** Rows that `receiveRows` takes at a time without a copy; at least one. */
+export function rowsPerPiece({ kind, rowStride }: WeightMatrix): number {
+  return Math.max(1, Math.floor(LENT_BYTES / weightCodecs[kind].rowBytes(rowStride)));
+}
+
+/** Bytes of a row of codes in checkpoint form. */
+export function checkpointRowBytes({ kind, columns }: WeightMatrix): number {
+  const codec = weightCodecs[kind];
+  return codec.rowBytes(codec.checkpointColumns(columns));
+}
+
+/**
+ * Fills rows `firstRow … firstRow + rows − 1` with codes that `read` puts into the memory it is given (in checkpoint form, as
+ * for `writeRows`): straight into place where rows need no padding. Several may be under way.
+ *
+ * @throws {ShapeError} the matrix has fewer rows, or `scales` does not suit it.
+ */
+export async function receiveRows(
+  matrix: WeightMatrix,
+  firstRow: number,
+  rows: number,
+  read: (codes: Uint8Array) => Promise<void>,
+  scales?: Float32Array,
+): Promise<void> {
+  checkRows("receiveRows", matrix, firstRow, rows);
+  checkScales("receiveRows", matrix, rows, scales);
+  if (rows === 0) return;
+  const codec = weightCodecs[matrix.kind];
+  const sourceBytes = checkpointRowBytes(matrix);
+  const targetBytes = codec.rowBytes(matrix.rowStride);
+  const { device, codes } = matrix;
+  const byteOffset = codes.byteOffset + firstRow * targetBytes;
+  await device.receive({ allocation: codes.allocation, byteOffset, byteLength: rows * targetBytes }, async (memory) => {
+    if (sourceBytes === targetBytes) return read(memory);
+    const packed = new Uint8Array(rows * sourceBytes);
+    await read(packed);
+    padRows(packed, sourceBytes, memory, targetBytes, codec.zeroByte);
+  });
+  writeScales(matrix, firstRow, scales);
+}
+
 /**
  * Fills rows `firstRow … firstRow + rows − 1`.
  *
@@ -98,21 +139,15 @@ export function writeRows(
   codes: Uint8Array,
   scales?: Float32Array,
 ): void {
-  const { device, kind, columns, rowStride, group } = matrix;
+  const { device, kind, columns, rowStride } = matrix;
+  checkRows("writeRows", matrix, firstRow, rows);
   const codec = weightCodecs[kind];
-  if (!(firstRow >= 0 && rows >= 0 && firstRow + rows <= matrix.rows)) {
-    throw new ShapeError("writeRows", "rows", `within 0 … ${matrix.rows - 1}`, `${firstRow} … ${firstRow + rows - 1}`);
-  }
-  const sourceBytes = codec.rowBytes(codec.checkpointColumns(columns));
+  const sourceBytes = checkpointRowBytes(matrix);
   if (codes.byteLength !== rows * sourceBytes) {
     const expected = `${rows * sourceBytes} bytes for ${rows} ${kind} rows of ${columns} columns`;
     throw new ShapeError("writeRows", "codes", expected, `${codes.byteLength} bytes`);
   }
-  const scaleColumns = codec.scalesPerRow(rowStride, group);
-  if ((scales?.length ?? 0) !== rows * scaleColumns) {
-    const expected = `${rows * scaleColumns} values for ${rows} ${kind} rows`;
-    throw new ShapeError("writeRows", "scales", expected, `${scales?.length ?? 0} values`);
-  }
+  checkScales("writeRows", matrix, rows, scales);
   if (rows === 0) return;
 
   const targetBytes = codec.rowBytes(rowStride);
@@ -124,18 +159,43 @@ export function writeRows(
     const perWrite = Math.max(1, Math.min(rows, Math.floor(STAGING_BYTES / targetBytes)));
     for (let done = 0; done < rows; done += perWrite) {
       const count = Math.min(perWrite, rows - done);
-      const staging = new Uint8Array(count * targetBytes).fill(codec.zeroByte);
-      for (let row = 0; row < count; row++) {
-        const source = (done + row) * sourceBytes;
-        staging.set(codes.subarray(source, source + sourceBytes), row * targetBytes);
-      }
+      const staging = new Uint8Array(count * targetBytes);
+      const packed = codes.subarray(done * sourceBytes, (done + count) * sourceBytes);
+      padRows(packed, sourceBytes, staging, targetBytes, codec.zeroByte);
       device.write({ allocation, byteOffset: codesAt + done * targetBytes, byteLength: staging.byteLength }, staging);
     }
   }
-  if (scales !== undefined && matrix.scales !== undefined) {
-    const byteOffset = matrix.scales.byteOffset + firstRow * scaleColumns * 4;
-    device.write({ allocation: matrix.scales.allocation, byteOffset, byteLength: scales.byteLength }, scales);
+  writeScales(matrix, firstRow, scales);
+}
+
+function checkRows(what: string, { rows: all }: WeightMatrix, firstRow: number, rows: number): void {
+  if (firstRow >= 0 && rows >= 0 && firstRow + rows <= all) return;
+  throw new ShapeError(what, "rows", `within 0 … ${all - 1}`, `${firstRow} … ${firstRow + rows - 1}`);
+}
+
+function checkScales(
+  what: string,
+  { kind, rowStride, group }: WeightMatrix,
+  rows: number,
+  scales: Float32Array | undefined,
+): void {
+  const wanted = rows * weightCodecs[kind].scalesPerRow(rowStride, group);
+  if ((scales?.length ?? 0) === wanted) return;
+  throw new ShapeError(what, "scales", `${wanted} values for ${rows} ${kind} rows`, `${scales?.length ?? 0} values`);
+}
+
+function padRows(packed: Uint8Array, from: number, padded: Uint8Array, to: number, zeroByte: number): void {
+  for (let row = 0; row * to < padded.byteLength; row++) {
+    padded.set(packed.subarray(row * from, (row + 1) * from), row * to);
+    padded.fill(zeroByte, row * to + from, (row + 1) * to);
   }
+}
+
+function writeScales(matrix: WeightMatrix, firstRow: number, scales: Float32Array | undefined): void {
+  if (scales === undefined || matrix.scales === undefined) return;
+  const perRow = weightCodecs[matrix.kind].scalesPerRow(matrix.rowStride, matrix.group);
+  const byteOffset = matrix.scales.byteOffset + firstRow * perRow * 4;
+  matrix.device.write({ allocation: matrix.scales.allocation, byteOffset, byteLength: scales.byteLength }, scales);
 }
 
 /**

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { devices } from "../../../../test/devices.js";
 import { bfloatBits, bfloatValue } from "./bf16.js";
-import { createWeightMatrix, weightBytes, weightCodecs, weightFromFloat32, writeRows } from "./create.js";
+import { createWeightMatrix, receiveRows, weightBytes, weightCodecs, weightFromFloat32, writeRows } from "./create.js";
 import { halfBits, halfValue } from "./f16.js";
 import { int4Codec, nibbleAt } from "./int4.js";
 import { int8Codec } from "./int8.js";
@@ -104,9 +104,10 @@ describe("int4", () => {
 });
 
 describe.each(await devices())("weight matrices on $label", (device) => {
-  test.each(["f32", "f16", "bf16", "int8", "int4"] as const)(
-    "rows of %s written in parts, padded with zeros",
-    async (kind) => {
+  const kinds = ["f32", "f16", "bf16", "int8", "int4"] as const;
+  test.each(kinds.flatMap((kind) => (["written", "received"] as const).map((how) => ({ kind, how }))))(
+    "rows of $kind $how in parts, padded with zeros",
+    async ({ kind, how }) => {
       const [rows, columns, group] = [5, 70, 64];
       const values = Float32Array.from({ length: rows * columns }, (_, i) => Math.cos(i));
       const codec = weightCodecs[kind];
@@ -123,7 +124,9 @@ describe.each(await devices())("weight matrices on $label", (device) => {
           [1, 2],
         ] as const) {
           const part = codes.subarray(first * sourceBytes, (first + count) * sourceBytes);
-          writeRows(matrix, first, count, part, scales?.subarray(first * scalesPerRow, (first + count) * scalesPerRow));
+          const own = scales?.subarray(first * scalesPerRow, (first + count) * scalesPerRow);
+          if (how === "written") writeRows(matrix, first, count, part, own);
+          else await receiveRows(matrix, first, count, async (memory) => memory.set(part), own);
         }
         const bytes = new Uint8Array(await device.read(matrix.codes));
         const targetBytes = codec.rowBytes(matrix.rowStride);
