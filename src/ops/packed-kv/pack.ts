@@ -1,0 +1,23 @@
+/**
+ * Packs what a step makes old enough, and keeps the rest in the side store.
+ *
+ * For each row of the step with `past` tokens before it and n in it: tokens packedEnd(past) … packedEnd(past + n) − 1 are
+ * packed, from the side store's ring where they came before the step, else from qkv; afterwards the step's sinks, newest and
+ * marked tokens are written to the side store. Nothing is packed twice.
+ */
+import { ShapeError, type Tensor } from "../../tensor/index.js";
+import type { RopeTable } from "../rope/rope.js";
+import type { Step } from "../step/layout.js";
+import type { PackedPages } from "./packed-pages.js";
+import type { PreparedKv } from "./prepare.js";
+
+export interface PackOptions {
+  /** H. */
+  readonly heads: number;
+  readonly rope?: RopeTable;
+}
+
+/** @throws {ShapeError} */
+export function packKv(_qkv: Tensor, _prepared: PreparedKv, _pages: PackedPages, _o: PackOptions, _step: Step): void {
+  throw new ShapeError("packKv", "qkv", "kernels", "none");
+}
