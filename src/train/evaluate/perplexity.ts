@@ -30,6 +30,12 @@ export interface PerplexityOptions {
   readonly limit?: number | undefined;
   /** Ids in front of the text, once. Default: what the tokenizer puts around every text. */
   readonly startIds?: readonly number[] | undefined;
+  /**
+   * Tokens that a window's sequence takes in at a time. They see each other exactly, and what came before as the cache keeps
+   * it: with few, the text is read as in decoding, which is what a quantised cache must be measured with. Default: as many
+   * as a step holds.
+   */
+  readonly chunk?: number | undefined;
   /** Tokens of a step at most. Default 512 on the CPU, 2,048 on WebGPU, and less for large vocabularies. */
   readonly stepTokens?: number;
   readonly signal?: AbortSignal | undefined;
@@ -133,9 +139,9 @@ async function windowsNll(
 
   const usual = options.stepTokens ?? (device.kind === "webgpu" ? 2048 : 512);
   const stepTokens = Math.max(1, Math.min(usual, Math.floor(LOGIT_BYTES / (4 * vocabSize))));
-  // Short windows go several at a time, long ones in several steps.
-  const slots = Math.min(starts.length, Math.max(1, Math.floor(stepTokens / context)));
-  const chunk = Math.min(context, stepTokens);
+  // Windows go several at a time where their chunks are short, and in several steps where they are long.
+  const chunk = Math.min(context, stepTokens, options.chunk ?? context);
+  const slots = Math.min(starts.length, Math.max(1, Math.floor(stepTokens / chunk)));
   const total = starts.length * context;
   let nll = 0;
   let done = 0;
