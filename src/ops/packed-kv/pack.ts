@@ -15,6 +15,11 @@ export interface PackOptions {
   /** H. */
   readonly heads: number;
   readonly rope?: RopeTable;
+  /**
+   * "pages": only the packing (and marked tokens that leave the ring); "side": only the step's entries of the side store,
+   * which may overwrite what the step's attention reads. Default: both, in this order. A strict prefill runs attention between.
+   */
+  readonly part?: "pages" | "side";
 }
 
 /** @throws {ShapeError} */
