@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { cacheNames } from "../cache/index.js";
+import { cacheKind, cacheNames } from "../cache/index.js";
 import { type Device, open } from "../device/index.js";
 import { type Folder, openFolder } from "../formats/index.js";
 import { type LoadOptions, loadModel, type Model } from "../generate/index.js";
@@ -66,8 +66,20 @@ export function addModelOptions(command: Command): Command {
       .default("auto"),
   );
   return command.addOption(
-    new Option("--kv <kind>", "how keys and values are kept").choices(cacheNames).default("f32"),
+    new Option("--kv <kind>", `how keys and values are kept: ${cacheNames.join(", ")}; options behind a colon`)
+      .argParser(kvKind)
+      .default("f32"),
   );
+}
+
+/** A kind's name, with its options. @throws {InvalidArgumentError} */
+function kvKind(text: string): string {
+  try {
+    cacheKind(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? `${error.message}.` : String(error));
+  }
+  return text;
 }
 
 export function openDevice(options: DeviceOptions): Promise<Device> {

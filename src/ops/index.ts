@@ -11,6 +11,21 @@ export { halfBits, halfValue } from "./matmul/weights/f16.js";
 export { packInt4 } from "./matmul/weights/int4.js";
 export { candidateScales, nearestCode } from "./matmul/weights/int4-scales.js";
 export { moe, normedMoe } from "./moe/moe.js";
+export { packedAttention } from "./packed-attention/packed-attention.js";
+export {
+  blockTokens,
+  type CodeBits,
+  PACKED_PAGE_TOKENS,
+  type PackedFormat,
+  packedEnd,
+  pageSections,
+  ringTokens,
+  type SideFormat,
+} from "./packed-kv/format.js";
+export { dropMarks, type MarkRule, markTokens } from "./packed-kv/mark-tokens.js";
+export { packKv } from "./packed-kv/pack.js";
+export type { PackedPages, PackedSegment } from "./packed-kv/packed-pages.js";
+export { type PreparedKv, prepareKv } from "./packed-kv/prepare.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";

@@ -4,7 +4,6 @@ import { type Command, InvalidArgumentError } from "commander";
 import { openFolder } from "../../formats/index.js";
 import type { Model } from "../../generate/index.js";
 import { type NllSum, perplexity, summary } from "../../train/evaluate/index.js";
-import { cacheBits } from "../cache-bits.js";
 import { catchInterrupts } from "../interrupt.js";
 import { addModelOptions, type ModelOptions, openModel, wholeNumber } from "../model-options.js";
 import { print, printJson, progressLine, table } from "../output.js";
@@ -64,7 +63,6 @@ async function run(flags: Flags): Promise<void> {
       if (flags.json) {
         printJson({
           ...result,
-          effectiveBits: cacheBits(flags.kv),
           context: flags.context,
           ...(chunk === undefined ? {} : { chunk }),
           text,
