@@ -20,10 +20,12 @@ const side = (s: Partial<SideFormat>): SideFormat => ({
 
 describe("halves of a cache", () => {
   test("every normal half and zero comes back", () => {
-    for (let bits = 0x400; bits < 0x7c00; bits += 1) {
-      expect(cacheHalfBits(cacheHalfValue(bits))).toBe(bits);
-      expect(cacheHalfBits(-cacheHalfValue(bits))).toBe(bits | 0x8000);
-    }
+    const normal = Array.from({ length: 0x7c00 - 0x400 }, (_, i) => 0x400 + i);
+    const wrong = normal.filter(
+      (bits) =>
+        cacheHalfBits(cacheHalfValue(bits)) !== bits || cacheHalfBits(-cacheHalfValue(bits)) !== (bits | 0x8000),
+    );
+    expect(wrong).toEqual([]);
     expect(cacheHalfBits(-0)).toBe(0);
   });
 
