@@ -36,7 +36,7 @@ export interface PoolOptions {
   /** Sequences at a time. Each costs its lightning states from the start: H·d·d·4 bytes a layer. Default 4. */
   readonly slots?: number;
   /** Cache kind: a name of `cacheNames`, with options behind a colon (`normsplit-2:recent=16`), or an object. Default f32. */
-  readonly kv?: string | CacheConfig;
+  readonly kv?: string | CacheConfig | CacheKind;
   /** Longest sequence; sizes the page table only. Default: the model's maximum, at most 1,048,576. */
   readonly maxTokens?: number;
 }
