@@ -2,8 +2,8 @@
  * A cache of packed keys and values: what all packed kinds share. A kind decides the format (`PackedRecipe`); the rooms
  * packed-kv and packed-attention do the work; here is who owns what, and in which order things happen.
  *
- *   append   marks, makes q, k and v ready; with `strictPrefill` packs
- *   attend   attention; then packs what became old enough, unless that is done
+ *   append   marks, makes q, k and v ready; with `strictPrefill` packs what the step makes old enough
+ *   attend   attention; then packs, unless that is done, and fills the side store
  *
  * Marked tokens, what to skip and the side store are the layer's own; cuts and blocks are shared by the pool's layers.
  */
@@ -151,11 +151,13 @@ export class PackedCache implements LayerCache {
     // In a decode step the only token sees itself exactly in any case.
     const isPacked = this.format.strictPrefill && !step.isDecode;
     this.pending = { prepared, rope, isPacked };
-    if (isPacked) this.pack(qkv, prepared, heads, step);
+    // The side store waits: its entries before the step are still to be read.
+    if (isPacked) this.pack(qkv, prepared, heads, step, "pages");
   }
 
-  private pack(qkv: Tensor, prepared: PreparedKv, heads: number, step: Step): void {
-    packKv(qkv, prepared, this.pages, { heads, ...(this.rope ? { rope: this.rope } : {}) }, step);
+  private pack(qkv: Tensor, prepared: PreparedKv, heads: number, step: Step, part?: "pages" | "side"): void {
+    const options = { heads, ...(this.rope ? { rope: this.rope } : {}), ...(part ? { part } : {}) };
+    packKv(qkv, prepared, this.pages, options, step);
   }
 
   attend(qkv: Tensor, { heads, scale, window }: AttendOptions, step: Step): Tensor {
@@ -172,7 +174,7 @@ export class PackedCache implements LayerCache {
         { heads, scale, ...(window !== undefined ? { window } : {}), ...(rope ? { rope } : {}) },
         step,
       );
-      if (pending && !pending.isPacked) this.pack(qkv, prepared, heads, step);
+      if (pending) this.pack(qkv, prepared, heads, step, pending.isPacked ? "side" : undefined);
       return out;
     } finally {
       prepared.dispose();
@@ -185,7 +187,7 @@ export class PackedCache implements LayerCache {
     this.pending = undefined;
     if (!pending) return;
     try {
-      if (!pending.isPacked) this.pack(qkv, pending.prepared, options.heads, step);
+      this.pack(qkv, pending.prepared, options.heads, step, pending.isPacked ? "side" : undefined);
     } finally {
       pending.prepared.dispose();
     }

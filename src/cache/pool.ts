@@ -170,7 +170,9 @@ export class SequencePool implements Disposable {
       throw new PoolError(`the sequence would reach ${tokens} tokens; its longest length is ${this.maxTokens}`);
     }
     const { pageTokens } = this.kind;
-    const wanted = this.spec.softmaxLayers === 0 ? 0 : Math.ceil(this.tokenSlots(slot, tokens) / pageTokens);
+    // One at least, though nothing be packed yet: kernels want a segment to look into.
+    const slots = Math.max(1, this.tokenSlots(slot, tokens));
+    const wanted = this.spec.softmaxLayers === 0 ? 0 : Math.ceil(slots / pageTokens);
     if (wanted > (this.pageTable.shape[1] ?? 0)) {
       throw new PoolError("the sequence was cut inside packed blocks too often: start it anew");
     }
