@@ -3,12 +3,11 @@ import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
 
 export interface HadamardSnippet {
-  /** Of the function: `fn NAME(base: u32, lane: u32)`. */
+  /** Of the function: `fn NAME(base: u32, lane: u32, channels: u32)`, for `channels` numbers (0: none) from `base` on. */
   readonly name: string;
   /** A workgroup array of f32. */
   readonly array: string;
-  /** Channels from `base` on, and the width of a block (a power of two that divides them). */
-  readonly channels: number;
+  /** Of a block: a power of two that divides the channels. */
   readonly width: number;
   /** Lanes 0 … lanes − 1 work on one row together. */
   readonly lanes: number;
@@ -26,7 +25,7 @@ export function hadamardSnippet(o: HadamardSnippet): string {
     h *= radix;
   }
   return /* wgsl */ `
-fn ${o.name}(base: u32, lane: u32) {
+fn ${o.name}(base: u32, lane: u32, channels: u32) {
 ${passes.join("\n")}
 }`;
 }
@@ -45,7 +44,7 @@ function pass(o: HadamardSnippet, h: number, radix: number, isLast: boolean): st
   const scale = isLast ? ` * ${Math.fround(1 / Math.sqrt(o.width))}f` : "";
   lines = [...lines, ...names.map((name, i) => `${o.array}[at + ${i * h}u] = ${name}${scale};`)];
   return /* wgsl */ `
-  for (var u = lane; u < ${o.channels / radix}u; u += ${o.lanes}u) {
+  for (var u = lane; u < channels / ${radix}u; u += ${o.lanes}u) {
     let at = base + u / ${h}u * ${h * radix}u + u % ${h}u;
     ${lines.join("\n    ")}
   }
@@ -69,7 +68,7 @@ ${fwhtParams.wgsl}
 @group(0) @binding(1) var<storage, read> x: array<f32>;        // [rows, channels]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 var<workgroup> row: array<f32, ${v.channels}>;
-${hadamardSnippet({ name: "hadamard", array: "row", channels: v.channels, width: v.width, lanes: 64 })}
+${hadamardSnippet({ name: "hadamard", array: "row", width: v.width, lanes: 64 })}
 
 @compute @workgroup_size(64)
 fn main(
@@ -80,7 +79,7 @@ fn main(
   let start = index * ${v.channels}u;
   for (var c = lane; c < ${v.channels}u; c += 64u) { row[c] = x[start + c]; }
   workgroupBarrier();
-  hadamard(0u, lane);
+  hadamard(0u, lane, ${v.channels}u);
   for (var c = lane; c < ${v.channels}u; c += 64u) { y[start + c] = row[c]; }
 }`,
   };

@@ -1,19 +1,97 @@
-/** packKv on WebGPU. */
-
+/** packKv on WebGPU: one launch a segment for the pages, one for the side store. */
 import type { WebGpuDevice } from "../../device/index.js";
-import { ShapeError, type Tensor } from "../../tensor/index.js";
+import type { Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
+import { blockTokens, ringTokens } from "./format.js";
 import type { PackPlan } from "./pack.js";
+import {
+  type PackVariant,
+  packKernel,
+  packMarkedKernel,
+  packParams,
+  packSideKernel,
+  ROWS_PER_GROUP,
+  sideParams,
+} from "./pack.wgsl.js";
 import type { PackedPages } from "./packed-pages.js";
+import { folded, kept, keyRowsOnWebGpu, present } from "./prepare.launch-webgpu.js";
 
 export function packOnWebGpu(
-  _device: WebGpuDevice,
-  _qkv: Tensor,
-  _pages: PackedPages,
-  _plan: PackPlan | undefined,
-  _heads: number,
-  _step: Step,
-  _part: "pages" | "side",
+  device: WebGpuDevice,
+  qkv: Tensor,
+  pages: PackedPages,
+  plan: PackPlan | undefined,
+  heads: number,
+  step: Step,
+  part: "pages" | "side",
 ): void {
-  throw new ShapeError("packKv", "device", "the CPU: kernels for WebGPU are to come", "webgpu");
+  const { format, side, cuts, markedTokens } = pages;
+  const { kvHeads, headDim, sinks, recent, marked } = format;
+  const ring = ringTokens(format);
+  const channels = kvHeads * headDim;
+  const sizes = sideParams.write({
+    ...{ tokens: step.tokenCount, rows: step.rowCount, heads, channels, headDim, sinks, recent, ring, marked },
+    ...{ block: blockTokens(format), entries: sinks + ring + marked, zero: 0 },
+  });
+  if (part === "side") {
+    if (!side) return;
+    device.run(kept({ marked: markedTokens !== undefined }, packSideKernel), {
+      buffers: present([qkv, step.tokens, step.rows, cuts, side, markedTokens]),
+      params: sizes,
+      grid: folded(Math.ceil((step.tokenCount * channels) / 64)),
+      cost: { bytes: step.tokenCount * 12 * channels, operations: 0 },
+    });
+    return;
+  }
+  if (plan) packPages(device, qkv, pages, plan, heads, step);
+  if (side && markedTokens && ring > 0) {
+    device.run(kept({}, packMarkedKernel), {
+      buffers: [step.rows, cuts, side, markedTokens],
+      params: sizes,
+      grid: [marked, step.rowCount],
+    });
+  }
+}
+
+function packPages(
+  device: WebGpuDevice,
+  qkv: Tensor,
+  pages: PackedPages,
+  plan: PackPlan,
+  heads: number,
+  step: Step,
+): void {
+  const { format, side } = pages;
+  const { kvHeads, headDim, sinks, recent, marked } = format;
+  const { keys, values, rope, ringKeys, mean } = plan;
+  const ring = ringTokens(format);
+  if (ringKeys) {
+    const rows = { heads, rope, kNorm: undefined, eps: 0, keyRows: ringKeys, source: "ring" } as const;
+    keyRowsOnWebGpu(device, qkv, pages, rows, step);
+  }
+  const ownKeys = keys.tensor !== values.tensor ? keys.tensor : undefined;
+  const v: PackVariant = {
+    ...{ kvHeads, headDim, keys: format.keys, values: format.values, ring: ring > 0 },
+    ...{ ownKeys: ownKeys !== undefined, ringKeys: ringKeys !== undefined },
+    ...{ mean: mean !== undefined, keyRotation: mean ? format.keyRotation : 0 },
+  };
+  const kernel = kept(v, packKernel);
+  const units = blockTokens(format) > 1 ? kvHeads : Math.ceil(kvHeads / ROWS_PER_GROUP);
+  for (const segment of pages.segments) {
+    device.run(kernel, {
+      buffers: present([
+        ...[values.tensor, step.tokens, step.rows, pages.pageTable, pages.cuts, segment.keys, segment.values],
+        ...[ring > 0 ? side : undefined, ownKeys, ringKeys, mean, mean ? rope?.table : undefined],
+      ]),
+      params: packParams.write({
+        ...{ tokens: step.tokenCount, pagesPerSlot: pages.pageTable.shape[1]! },
+        ...{ keyOffset: keys.offset, keyStride: keys.stride, valueOffset: values.offset, valueStride: values.stride },
+        ...{ firstPage: segment.firstPage, pages: segment.pages },
+        ...{ sinks, recent, ring, entries: sinks + ring + marked },
+        ...{ rotaryDim: rope?.rotaryDim ?? 0, highLines: rope?.highLines ?? 1, zero: 0 },
+      }),
+      grid: [...folded(step.tokenCount * units), 2],
+      cost: { bytes: step.tokenCount * 8 * kvHeads * headDim, operations: step.tokenCount * 20 * kvHeads * headDim },
+    });
+  }
 }

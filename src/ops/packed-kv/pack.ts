@@ -19,6 +19,8 @@ import { packOnWebGpu } from "./pack.launch-webgpu.js";
 import type { PackedPages } from "./packed-pages.js";
 import type { PreparedKv } from "./prepare.js";
 
+export { packVariants } from "./pack.wgsl.js";
+
 export interface PackOptions {
   /** H. */
   readonly heads: number;

@@ -1,6 +1,7 @@
 /** Rows in and out of the words of a page: see format.ts for the sections. Slow and obvious. */
 import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections, type SideFormat } from "./format.js";
-import { cacheHalfValue, codeAt, LEVELS, levelBits, type PackedRow } from "./quantiser.reference.js";
+import { LEVELS } from "./levels.js";
+import { cacheHalfValue, codeAt, levelBits, type PackedRow } from "./quantiser.reference.js";
 
 /** What says where things are in a page of one side. */
 export interface PageShape {

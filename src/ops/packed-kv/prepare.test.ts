@@ -3,12 +3,17 @@ import { devices } from "../../../test/devices.js";
 import { makeStep, randomArray } from "../../../test/kv-batch.js";
 import { expectNear } from "../../../test/near.js";
 import { emptyStore, packedFormat, uploadStore } from "../../../test/packed-store.js";
+import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
 import { ropeFrequencies, ropeTable } from "../rope/rope.js";
 import type { PackedFormat } from "./format.js";
-import { prepareKv } from "./prepare.js";
+import { prepareKv, prepareVariants } from "./prepare.js";
 import { prepareReference, roundsToHalves } from "./prepare.reference.js";
 import { cacheHalf } from "./quantiser.reference.js";
+
+test("every WebGPU variant compiles", async () => {
+  expect((await compileOnNullBackend(prepareVariants())).filter(({ messages }) => messages.length > 0)).toEqual([]);
+});
 
 interface Case {
   readonly name: string;
@@ -58,7 +63,7 @@ const rows = [
 ];
 const positions = [62, 63, 64, 3, 0];
 
-describe.each((await devices()).filter(({ kind }) => kind === "cpu"))("prepareKv on $label", (device) => {
+describe.each(await devices())("prepareKv on $label", (device) => {
   test.each(cases)("$name", async ({ format, rotaryDim, norms }) => {
     const { kvHeads, headDim, meanPairs } = format;
     const channels = kvHeads * headDim;

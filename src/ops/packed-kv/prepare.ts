@@ -18,6 +18,8 @@ import type { PackedPages } from "./packed-pages.js";
 import { prepareOnCpu } from "./prepare.launch-cpu.js";
 import { prepareOnWebGpu } from "./prepare.launch-webgpu.js";
 
+export { prepareVariants } from "./prepare.wgsl.js";
+
 export interface PrepareOptions {
   /** H. */
   readonly heads: number;
@@ -107,6 +109,9 @@ function checkPrepare(pages: PackedPages, o: PrepareOptions): void {
   }
   if (!format.ropeAtRead && format.keyRotation > 0 && headDim % format.keyRotation !== 0) {
     throw new ShapeError("prepareKv", "keyRotation", `a divisor of D = ${headDim} after rotary`, [format.keyRotation]);
+  }
+  if (format.ropeAtRead && !o.rope) {
+    throw new ShapeError("prepareKv", "rope", "a table, as rotary is applied at every read", "none");
   }
   if (format.ropeAtRead && kvHeads * headDim > LARGEST_KEY_ROW) {
     throw new ShapeError("prepareKv", "G·D", `at most ${LARGEST_KEY_ROW} with rotary at every read`, [

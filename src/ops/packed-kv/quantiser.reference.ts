@@ -14,28 +14,13 @@
  */
 import type { CodeBits, SideFormat } from "./format.js";
 import { rowWords } from "./format.js";
+import { LEVELS, THRESHOLDS } from "./levels.js";
 
 const fround = Math.fround;
 
 /** The smallest normal half: the smallest scale, and the floor of norms that divide. */
 export const SMALLEST_HALF = 2 ** -14;
 export const LARGEST_HALF = 65504;
-
-/** Lloyd–Max levels of a normal distribution (Max 1960, four digits), the codes 0 … 2ᵇ − 1 in order. */
-export const LEVELS: Readonly<Record<2 | 3, Float32Array>> = {
-  2: Float32Array.of(-1.5104, -0.4528, 0.4528, 1.5104),
-  3: Float32Array.of(-2.1519, -1.3439, -0.756, -0.2451, 0.2451, 0.756, 1.3439, 2.1519),
-};
-
-/** Midpoints of neighbouring levels. */
-export const THRESHOLDS: Readonly<Record<2 | 3, Float32Array>> = {
-  2: midpoints(LEVELS[2]),
-  3: midpoints(LEVELS[3]),
-};
-
-function midpoints(levels: Float32Array): Float32Array {
-  return Float32Array.from({ length: levels.length - 1 }, (_, i) => fround(fround(levels[i + 1]! + levels[i]!) * 0.5));
-}
 
 /** The f16 of a cache nearest to a number (of float64: one rounding), as bits. */
 export function cacheHalfBits(x: number): number {
