@@ -11,6 +11,7 @@ import {
   type SideFormat,
 } from "../packed-kv/format.js";
 import type { PackedPages } from "../packed-kv/packed-pages.js";
+import { rotationScale } from "../packed-kv/prepare.launch-cpu.js";
 import type { Step } from "../step/layout.js";
 import type { PackedAttentionPlan } from "./packed-attention.js";
 
@@ -54,7 +55,7 @@ export function packedAttentionOnCpu(
     });
   });
   device.run("packedAttentionCombine", {
-    arguments: [parts, stats, out, count, results, headDim, valueRotation],
+    arguments: [parts, stats, out, count, results, headDim, valueRotation, rotationScale(valueRotation)],
     tasks: results,
   });
   if (parts !== out) parts.dispose();
@@ -98,7 +99,7 @@ function sizes(
     // Marked tokens are found in the side store only.
     ...[sinks, recent, ring, side ? marked : 0, blockTokens(format), strictPrefill, isFirst],
     ...[ropeAtRead, keyRotation, meanPairs, plan.rope?.rotaryDim ?? 0, plan.rope?.highLines ?? 1],
-    ...[f32(plan.scale), f32(1 / (plan.rope?.attentionFactor ?? 1))],
+    ...[rotationScale(keyRotation), f32(plan.scale), f32(1 / (plan.rope?.attentionFactor ?? 1))],
   ];
 }
 
@@ -135,14 +136,16 @@ function scratchBytes(format: PackedFormat, heads: number, isDecode: boolean): n
   const [vk, vv] = [4 * k.chunks * k.fields, 4 * v.chunks * v.fields];
   const panel = 4 * Math.max(vk, vv);
   const row = own * headDim;
+  const params = 32 * Math.max(k.chunks, v.chunks);
   if (isDecode) {
-    const shared = panel + 32 * Math.max(k.chunks, v.chunks) + PACKED_PAGE_TOKENS + 8 * row + 2 * vk;
+    const shared = panel + params + 32 + PACKED_PAGE_TOKENS + 4 * row + 2 * vk;
     const head = PACKED_PAGE_TOKENS + 6 + 2 * headDim + 3 * vk + vv + 4 * (k.chunks + v.chunks) + 8 * meanPairs;
     return roundUp(512 + 4 * (shared + n * head));
   }
   const depth = headDim + Math.ceil(meanPairs / 2) * 4;
   const panels = Math.ceil(headDim / 8);
-  const shared = 64 * depth + 512 * panels + 64 * row + 64 * headDim + 4 * row + panel + 512 + PACKED_PAGE_TOKENS + 96;
+  const columns = ropeAtRead ? 64 * row : 0;
+  const shared = 64 * depth + 512 * panels + columns + 128 * headDim + panel + params + 512 + PACKED_PAGE_TOKENS + 96;
   return roundUp(512 + 4 * (shared + n * (64 + 32 * depth + 256 * panels)));
 }
 

@@ -1,6 +1,6 @@
 /** CPU kernel that joins the parts of attention over packed pages: a task is one head of one token. */
 import { expScalar, madd } from "../simd.inline.as";
-import { hadamard } from "./hadamard.inline.as";
+import { hadamard } from "../fwht/fwht.inline.as";
 import { NOTHING } from "./packed-tokens.inline.as";
 
 @unmanaged
@@ -16,6 +16,8 @@ class PackedCombineArgs {
   headDim: i32;
   /** Width of the Hadamard blocks to undo; 0: none. */
   rotation: i32;
+  /** 1 / √ of it. */
+  rotationScale: f32;
 }
 
 export function packedAttentionCombine(args: usize, begin: i32, end: i32, worker: i32): void {
@@ -41,6 +43,6 @@ export function packedAttentionCombine(args: usize, begin: i32, end: i32, worker
     }
     const f = f32x4.splat(total > 0 ? 1 / total : 0);
     for (let c: usize = 0; c < line; c += 16) v128.store(out + c, f32x4.mul(v128.load(out + c), f));
-    if (g.rotation) hadamard(out, g.headDim, g.rotation);
+    if (g.rotation) hadamard(out, g.headDim, g.rotation, g.rotationScale);
   }
 }

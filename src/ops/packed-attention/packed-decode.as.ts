@@ -10,14 +10,13 @@
  * the split's last page (packed-rows.inline.as.ts).
  */
 import { exp, expScalar, madd, maxF32, sumF32 } from "../simd.inline.as";
-import { hadamard } from "./hadamard.inline.as";
 import { keysAfterRotary } from "./packed-keys.inline.as";
 import {
-  blockParams, codesOf, fieldScale, loadNorms, loadParams, lowHalves, paramsToPanelOrder, Side, SLOTS, toPanelOrder,
+  blockParams, codesOf, fieldScale, LEVELS, loadNorms, loadParams, lowHalves, paramsToPanelOrder, Side, SLOTS, toPanelOrder,
   unpackQuad, vectorsOf,
 } from "./packed-rows.inline.as";
 import {
-  angleOf, firstSlot, floorOf, keyPage, keySide, NOTHING, packedEnd, PackedArgs, pageOf, segmentOfPage, sideEntry,
+  angleOf, endOf, firstSlot, floorOf, keyPage, keySide, NOTHING, PackedArgs, pageOf, segmentOfPage, sideEntry,
   slotsInUse, tokensOfPage, valuePage, valueSide,
 } from "./packed-tokens.inline.as";
 
@@ -28,12 +27,12 @@ class Work {
   panel: usize;
   /** [chunk, 4, 2] vectors. */
   params: usize;
+  /** [2, 4] vectors. */
+  weights: usize;
   /** [128] i32. */
   tokens: usize;
-  /** [4, D]; keys packed before rotary: [4, G · D]. */
+  /** [4, D]; [G · D] vectors of four keys that were packed before rotary. */
   rows: usize;
-  /** [4, G · D], only where keys are packed before rotary. */
-  spare: usize;
   /** [n, 128]. */
   scores: usize;
   /** [n, 2]: maximum, sum. */
@@ -76,12 +75,12 @@ function layOut(g: PackedArgs, args: usize, worker: i32, heads: i32): Work {
   at += max(vk, vv) << 2;
   w.params = at;
   at += <usize>max(k.chunks, v.chunks) << 7;
+  w.weights = at;
+  at += 128;
   w.tokens = at;
   at += SLOTS << 2;
   w.rows = at;
   at += rows << 2;
-  w.spare = at;
-  at += g.isRopeAtRead ? rows << 2 : 0;
   w.scores = at;
   at += n * (SLOTS << 2);
   w.stats = at;
@@ -114,35 +113,35 @@ function layOut(g: PackedArgs, args: usize, worker: i32, heads: i32): Work {
 
 // —— keys
 
-/** Products of q with the codes of four token slots: a vector for each, summed over the fields of a word. */
-function dotPanel(q: usize, panel: usize, vectors: i32, params: usize, wordSums: usize, chunks: i32): v128 {
-  let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0;
-  for (let k = 0; k < chunks; k++) {
-    const stop = q + (<usize>vectors << 4);
-    let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
-    while (q < stop) {
-      const x = v128.load(q);
-      s0 = madd(x, v128.load(panel), s0);
-      s1 = madd(x, v128.load(panel, 16), s1);
-      s2 = madd(x, v128.load(panel, 32), s2);
-      s3 = madd(x, v128.load(panel, 48), s3);
-      q += 16;
-      panel += 64;
-    }
-    const sum = v128.load(wordSums);
-    t0 = madd(s0, v128.load(params), madd(sum, v128.load(params, 16), t0));
-    t1 = madd(s1, v128.load(params, 32), madd(sum, v128.load(params, 48), t1));
-    t2 = madd(s2, v128.load(params, 64), madd(sum, v128.load(params, 80), t2));
-    t3 = madd(s3, v128.load(params, 96), madd(sum, v128.load(params, 112), t3));
-    params += 128;
-    wordSums += 16;
+/**
+ * Products of q with the codes of four token slots: a chunk of a row. Two heads at a time share the loads of codes; 8 sums and
+ * 6 loads are what x86-64 has registers for. Scales and offsets are applied to the sums of each word.
+ */
+function dotChunks(q: usize, q1: usize, panel: usize, fields: i32, params: usize, words: usize, words1: usize, to: usize, to1: usize): void {
+  const stop = q + (<usize>fields << 4);
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
+  while (q < stop) {
+    const x = v128.load(q), y = v128.load(q1);
+    const c0 = v128.load(panel), c1 = v128.load(panel, 16), c2 = v128.load(panel, 32), c3 = v128.load(panel, 48);
+    s0 = madd(x, c0, s0);
+    s1 = madd(x, c1, s1);
+    s2 = madd(x, c2, s2);
+    s3 = madd(x, c3, s3);
+    t0 = madd(y, c0, t0);
+    t1 = madd(y, c1, t1);
+    t2 = madd(y, c2, t2);
+    t3 = madd(y, c3, t3);
+    q += 16;
+    q1 += 16;
+    panel += 64;
   }
-  return sumFour(t0, t1, t2, t3);
+  addScores(s0, s1, s2, s3, params, words, to);
+  addScores(t0, t1, t2, t3, params, words1, to1);
 }
 
-/** The same, parameters in q already. */
-function dotBlock(q: usize, panel: usize, vectors: i32): v128 {
-  const stop = q + (<usize>vectors << 4);
+/** The same for one head. */
+function dotChunk(q: usize, panel: usize, fields: i32, params: usize, words: usize, to: usize): void {
+  const stop = q + (<usize>fields << 4);
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
   while (q < stop) {
     const x = v128.load(q);
@@ -153,7 +152,21 @@ function dotBlock(q: usize, panel: usize, vectors: i32): v128 {
     q += 16;
     panel += 64;
   }
-  return sumFour(s0, s1, s2, s3);
+  addScores(s0, s1, s2, s3, params, words, to);
+}
+
+/** Four scores += Σ over words of scale · sum of codes + offset · sum of q; without parameters the sums of codes alone. */
+// @ts-ignore: decorator
+@inline
+function addScores(s0: v128, s1: v128, s2: v128, s3: v128, params: usize, words: usize, to: usize): void {
+  if (params) {
+    const w = v128.load(words);
+    s0 = madd(s0, v128.load(params), f32x4.mul(w, v128.load(params, 16)));
+    s1 = madd(s1, v128.load(params, 32), f32x4.mul(w, v128.load(params, 48)));
+    s2 = madd(s2, v128.load(params, 64), f32x4.mul(w, v128.load(params, 80)));
+    s3 = madd(s3, v128.load(params, 96), f32x4.mul(w, v128.load(params, 112)));
+  }
+  v128.store(to, f32x4.add(v128.load(to), sumFour(s0, s1, s2, s3)));
 }
 
 /** The sums of the lanes of four vectors, side by side. */
@@ -165,9 +178,10 @@ function sumFour(s0: v128, s1: v128, s2: v128, s3: v128): v128 {
   return f32x4.add(v128.shuffle<i64>(low, high, 0, 2), v128.shuffle<i64>(low, high, 1, 3));
 }
 
-/** Products of q with four rows of D floats, `line` bytes apart. */
-function dotRows(q: usize, rows: usize, line: usize, headDim: i32): v128 {
-  const stop = q + (<usize>headDim << 2);
+/** Products of q with four rows of D floats. */
+function dotRows(q: usize, rows: usize, headDim: i32): v128 {
+  const line = <usize>headDim << 2;
+  const stop = q + line;
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
   while (q < stop) {
     const x = v128.load(q);
@@ -179,6 +193,21 @@ function dotRows(q: usize, rows: usize, line: usize, headDim: i32): v128 {
     rows += 16;
   }
   return sumFour(s0, s1, s2, s3);
+}
+
+/** Products of q with four keys, a vector of the four for each channel. */
+function dotColumns(q: usize, columns: usize, headDim: i32): v128 {
+  const stop = q + (<usize>headDim << 2);
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+  while (q < stop) {
+    s0 = madd(v128.load32_splat(q), v128.load(columns), s0);
+    s1 = madd(v128.load32_splat(q, 4), v128.load(columns, 16), s1);
+    s2 = madd(v128.load32_splat(q, 8), v128.load(columns, 32), s2);
+    s3 = madd(v128.load32_splat(q, 12), v128.load(columns, 48), s3);
+    q += 16;
+    columns += 64;
+  }
+  return f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3));
 }
 
 /** q in the orders and with the factors that the key side needs. */
@@ -217,8 +246,7 @@ function prepareBlock(g: PackedArgs, k: Side, w: Work, params: usize, heads: i32
 
 /** Scores of the page's token slots begin … end − 1 (multiples of 4) for the heads of one key/value head. */
 function scorePage(g: PackedArgs, k: Side, w: Work, page: usize, kvHead: i32, group: i32, begin: i32, end: i32): void {
-  const vectors = vectorsOf(k);
-  const bytes = <usize>vectors << 4;
+  const bytes = <usize>vectorsOf(k) << 4;
   for (let slot = begin; slot < end; slot += 4) {
     if (k.isChannel && (slot == begin || slot % k.group == 0)) {
       prepareBlock(g, k, w, blockParams(k, page, g.headDim, kvHead, slot / k.group), group);
@@ -226,20 +254,26 @@ function scorePage(g: PackedArgs, k: Side, w: Work, page: usize, kvHead: i32, gr
     unpackQuad(k, g.headDim, codesOf(k, page, kvHead, slot), w.panel);
     const norms = loadNorms(k, page, kvHead, slot);
     const to = w.scores + (<usize>slot << 2);
-    if (k.isChannel) {
-      for (let h = 0; h < group; h++) {
-        const dots = dotBlock(w.blockQueries + <usize>h * bytes, w.panel, vectors);
-        const base = v128.load32_splat(w.bases + (<usize>h << 2));
-        v128.store(to + (<usize>h << 9), f32x4.mul(f32x4.add(dots, base), norms));
+    for (let h = 0; h < group; h++) {
+      v128.store(to + (<usize>h << 9), k.isChannel ? v128.load32_splat(w.bases + (<usize>h << 2)) : f32x4.splat(0));
+    }
+    if (!k.isChannel) loadParams(k, page, g.headDim, kvHead, slot, w.params);
+    const queries = k.isChannel ? w.blockQueries : w.panelQueries;
+    for (let c = 0; c < k.chunks; c++) {
+      const panel = w.panel + (<usize>(c * k.fields) << 6);
+      const params = k.isChannel ? <usize>0 : w.params + (<usize>c << 7);
+      for (let h = 0; h < group; h += 2) {
+        const q = queries + <usize>h * bytes + (<usize>(c * k.fields) << 4);
+        const words = w.wordSums + (<usize>(h * k.chunks + c) << 4);
+        const at = to + (<usize>h << 9);
+        if (h + 1 == group) dotChunk(q, panel, k.fields, params, words, at);
+        else dotChunks(q, q + bytes, panel, k.fields, params, words, words + (<usize>k.chunks << 4), at, at + 512);
       }
-    } else {
-      loadParams(k, page, g.headDim, kvHead, slot, w.params);
-      for (let h = 0; h < group; h++) {
-        const dots = dotPanel(
-          w.panelQueries + <usize>h * bytes, w.panel, k.fields, w.params, w.wordSums + (<usize>(h * k.chunks) << 4), k.chunks,
-        );
-        v128.store(to + (<usize>h << 9), f32x4.mul(dots, norms));
-      }
+    }
+    if (k.scales == 0 || k.kind > LEVELS) continue;
+    for (let h = 0; h < group; h++) {
+      const at = to + (<usize>h << 9);
+      v128.store(at, f32x4.mul(v128.load(at), norms));
     }
   }
 }
@@ -342,8 +376,10 @@ function scaleVectors(from: usize, to: usize, bytes: usize, factor: f32): void {
   for (let c: usize = 0; c < bytes; c += 16) v128.store(to + c, f32x4.mul(v128.load(from + c), f));
 }
 
-/** sums += probabilities · values of four slots, a chunk of one head. */
-function addChunk(sums: usize, offsets: usize, probabilities: v128, params: usize, panel: usize, fields: i32): void {
+/** Four probabilities times the four slots' scales of a chunk, into `to`; and times their offsets, onto `offsets`. */
+// @ts-ignore: decorator
+@inline
+function weigh(probabilities: v128, params: usize, offsets: usize, to: usize): void {
   const p0 = v128.shuffle<i32>(probabilities, probabilities, 0, 0, 0, 0);
   const p1 = v128.shuffle<i32>(probabilities, probabilities, 1, 1, 1, 1);
   const p2 = v128.shuffle<i32>(probabilities, probabilities, 2, 2, 2, 2);
@@ -352,8 +388,15 @@ function addChunk(sums: usize, offsets: usize, probabilities: v128, params: usiz
   o = madd(p1, v128.load(params, 48), o);
   o = madd(p2, v128.load(params, 80), o);
   v128.store(offsets, madd(p3, v128.load(params, 112), o));
-  const f0 = f32x4.mul(p0, v128.load(params)), f1 = f32x4.mul(p1, v128.load(params, 32));
-  const f2 = f32x4.mul(p2, v128.load(params, 64)), f3 = f32x4.mul(p3, v128.load(params, 96));
+  v128.store(to, f32x4.mul(p0, v128.load(params)));
+  v128.store(to, f32x4.mul(p1, v128.load(params, 32)), 16);
+  v128.store(to, f32x4.mul(p2, v128.load(params, 64)), 32);
+  v128.store(to, f32x4.mul(p3, v128.load(params, 96)), 48);
+}
+
+/** sums += weights · codes of four slots: a chunk of one head. */
+function addChunk(sums: usize, weights: usize, panel: usize, fields: i32): void {
+  const f0 = v128.load(weights), f1 = v128.load(weights, 16), f2 = v128.load(weights, 32), f3 = v128.load(weights, 48);
   const stop = sums + (<usize>fields << 4);
   while (sums < stop) {
     let sum = madd(f0, v128.load(panel), v128.load(sums));
@@ -361,6 +404,29 @@ function addChunk(sums: usize, offsets: usize, probabilities: v128, params: usiz
     sum = madd(f2, v128.load(panel, 32), sum);
     v128.store(sums, madd(f3, v128.load(panel, 48), sum));
     sums += 16;
+    panel += 64;
+  }
+}
+
+/** The same for two heads, which share the loads of codes. */
+function addChunks(sums: usize, sums1: usize, weights: usize, weights1: usize, panel: usize, fields: i32): void {
+  const f0 = v128.load(weights), f1 = v128.load(weights, 16), f2 = v128.load(weights, 32), f3 = v128.load(weights, 48);
+  const g0 = v128.load(weights1), g1 = v128.load(weights1, 16), g2 = v128.load(weights1, 32), g3 = v128.load(weights1, 48);
+  const stop = sums + (<usize>fields << 4);
+  while (sums < stop) {
+    let c = v128.load(panel);
+    let sum = madd(f0, c, v128.load(sums)), other = madd(g0, c, v128.load(sums1));
+    c = v128.load(panel, 16);
+    sum = madd(f1, c, sum);
+    other = madd(g1, c, other);
+    c = v128.load(panel, 32);
+    sum = madd(f2, c, sum);
+    other = madd(g2, c, other);
+    c = v128.load(panel, 48);
+    v128.store(sums, madd(f3, c, sum));
+    v128.store(sums1, madd(g3, c, other));
+    sums += 16;
+    sums1 += 16;
     panel += 64;
   }
 }
@@ -380,15 +446,19 @@ function addPage(g: PackedArgs, v: Side, w: Work, page: usize, kvHead: i32, at: 
   for (let slot = begin; slot < end; slot += 4) {
     unpackQuad(v, g.headDim, codesOf(v, page, kvHead, slot), w.panel);
     loadParams(v, page, g.headDim, kvHead, slot, w.params);
-    const norms = loadNorms(v, page, kvHead, slot);
-    for (let h = at; h < at + group; h++) {
-      const p = f32x4.mul(v128.load(w.scores + (<usize>h << 9) + (<usize>slot << 2)), norms);
-      for (let k = 0; k < v.chunks; k++) {
-        addChunk(
-          w.packedSums + <usize>h * bytes + (<usize>(k * v.fields) << 4),
-          w.offsetSums + <usize>h * offsetBytes + (<usize>k << 4),
-          p, w.params + (<usize>k << 7), w.panel + (<usize>(k * v.fields) << 6), v.fields,
-        );
+    for (let c = 0; c < v.chunks; c++) {
+      const panel = w.panel + (<usize>(c * v.fields) << 6);
+      const column = <usize>(c * v.fields) << 4;
+      for (let h = at; h < at + group; h += 2) {
+        const p = w.scores + (<usize>h << 9) + (<usize>slot << 2);
+        const offsets = w.offsetSums + <usize>h * offsetBytes + (<usize>c << 4);
+        const sums = w.packedSums + <usize>h * bytes + column;
+        weigh(v128.load(p), w.params + (<usize>c << 7), offsets, w.weights);
+        if (h + 1 == at + group) addChunk(sums, w.weights, panel, v.fields);
+        else {
+          weigh(v128.load(p, 512), w.params + (<usize>c << 7), offsets + offsetBytes, w.weights + 64);
+          addChunks(sums, sums + bytes, w.weights, w.weights + 64, panel, v.fields);
+        }
       }
     }
   }
@@ -481,7 +551,7 @@ function addExact(g: PackedArgs, w: Work, slot: i32, kvHead: i32, at: i32, group
       const scores = w.scores + (<usize>h << 9);
       const sums = w.sums + <usize>h * line;
       if (which == 0) {
-        v128.store(scores, dotRows(w.queries + <usize>h * line, w.rows, line, headDim));
+        v128.store(scores, dotRows(w.queries + <usize>h * line, w.rows, headDim));
         const isThere = i32x4.ne(v128.load(entries), i32x4.splat(NO_ENTRY));
         // softmaxSlots takes what is not negative.
         v128.store(entries, v128.not(isThere), 16);
@@ -532,7 +602,7 @@ export function packedAttentionDecode(args: usize, begin: i32, end: i32, worker:
     // This split's share of the pages, from the true length.
     const first = max(past - g.window + 1, 0);
     const floor = floorOf(g, slot);
-    const packed = packedEnd(g, past, floor);
+    const packed = endOf(g, past, floor);
     const firstPage = firstSlot(g, args, slot, first, floor) / SLOTS;
     const pages = max((slotsInUse(g, args, slot, packed, floor) + SLOTS - 1) / SLOTS - firstPage, 0);
     const share = (pages + g.splits - 1) / g.splits;
@@ -548,11 +618,10 @@ export function packedAttentionDecode(args: usize, begin: i32, end: i32, worker:
       const keys = keyPage(args, segment, page), values = valuePage(args, segment, page);
       if (g.isRopeAtRead) {
         for (let at = lo; at < hi; at += 4) {
-          keysAfterRotary(g, k, keys, at, index * SLOTS + at, w.rows, w.spare, w.panel);
+          keysAfterRotary(g, k, keys, at, index * SLOTS + at, w.panel, w.params, w.rows);
           for (let h = 0; h < heads; h++) {
-            const rows = w.rows + <usize>(h / group) * line;
-            const scores = dotRows(w.queries + <usize>h * line, rows, line * g.kvHeads, headDim);
-            v128.store(w.scores + (<usize>h << 9) + (<usize>at << 2), scores);
+            const columns = w.rows + (<usize>(h / group * headDim) << 4);
+            v128.store(w.scores + (<usize>h << 9) + (<usize>at << 2), dotColumns(w.queries + <usize>h * line, columns, headDim));
           }
         }
       } else {

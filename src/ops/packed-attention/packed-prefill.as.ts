@@ -10,9 +10,9 @@
 import { exp, maxF32 } from "../simd.inline.as";
 import { multiplyTile, storeTransposed } from "../matmul/tile.inline.as";
 import { keysAfterRotary } from "./packed-keys.inline.as";
-import { dequantiseQuad, lowHalves, SLOTS, vectorsOf } from "./packed-rows.inline.as";
+import { dequantiseColumns, dequantiseRows, lowHalves, SLOTS, vectorsOf } from "./packed-rows.inline.as";
 import {
-  angleOf, firstSlot, floorOf, isSkipped, keyPage, keySide, NOTHING, packedEnd, PackedArgs, pageOf, segmentOfPage, sideEntry,
+  angleOf, endOf, firstSlot, floorOf, isSkipped, keyPage, keySide, NOTHING, PackedArgs, pageOf, segmentOfPage, sideEntry,
   slotsInUse, tokensOfPage, valuePage, valueSide,
 } from "./packed-tokens.inline.as";
 
@@ -46,14 +46,15 @@ class Work {
   keys: usize;
   /** [⌈D / 8⌉, 64, 8]. */
   values: usize;
-  /** [64, D], or [64, G · D] where keys are packed before rotary. */
+  /** [64 / 4, G · D] vectors of four keys, only where keys are packed before rotary. */
+  columns: usize;
+  /** [64, D], of keys that are not packed. */
   keyRows: usize;
   /** [64, D]. */
   valueRows: usize;
-  /** [4, G · D] there. */
-  spare: usize;
-  /** A panel of packed-rows.inline.as.ts. */
+  /** A panel of packed-rows.inline.as.ts, and parameters. */
   panel: usize;
+  params: usize;
   /** [8, 4, 8] and [64, 4]. */
   scores: usize;
   probabilities: usize;
@@ -91,21 +92,22 @@ function layOut(g: PackedArgs, args: usize, worker: i32, own: i32): Work {
   const n = <usize>heads;
   const line = <usize>g.headDim << 2;
   const panels = <usize>((g.headDim + 7) >> 3);
-  const rowLine = line * own;
   const depth = g.headDim + ((2 * g.meanPairs + 3) & ~3);
   let at = start + ((offsetof<Work>() + 15) & ~15);
   w.keys = at;
   at += <usize>depth << 8;
   w.values = at;
   at += panels << 11;
+  w.columns = at;
+  at += g.isRopeAtRead ? (line * own) << 6 : 0;
   w.keyRows = at;
-  at += rowLine << 6;
+  at += line << 6;
   w.valueRows = at;
   at += line << 6;
-  w.spare = at;
-  at += g.isRopeAtRead ? rowLine << 2 : 0;
   w.panel = at;
   at += <usize>max(vectorsOf(keySide(args)), vectorsOf(valueSide(args))) << 6;
+  w.params = at;
+  at += <usize>max(keySide(args).chunks, valueSide(args).chunks) << 7;
   w.scores = at;
   at += 1024;
   w.probabilities = at;
@@ -280,66 +282,68 @@ function attendBatch(g: PackedArgs, w: Work, head: i32, bounds: i32, begin: i32,
   }
 }
 
-/** Rows begin … end − 1 (multiples of 8) of one head into panels; `extra`: the columns of the mean key. */
-function packBatch(g: PackedArgs, w: Work, kvHead: i32, begin: i32, end: i32, isPacked: bool): void {
-  const headDim = g.headDim;
-  const line = <usize>headDim << 2;
-  const keyLine = line * w.own;
-  for (let key = begin; key < end; key += 4) {
-    let k = w.keyRows + <usize>key * keyLine + (<usize>(kvHead - w.kvBegin) * line);
-    let to = w.keys + (<usize>(key >> 3) * <usize>w.depth << 5) + (<usize>(key & 4) << 2);
-    for (let c = 0; c < headDim; c += 4) {
-      storeTransposed(
-        v128.load(k), v128.load(k + keyLine), v128.load(k + 2 * keyLine), v128.load(k + 3 * keyLine), to, 32,
-      );
-      k += 16;
-      to += 128;
-    }
-    for (let i = 0; i < 4; i++) {
-      const position = load<i32>(w.tokens + (<usize>(key + i) << 2));
-      let at = to + (<usize>i << 2);
-      for (let c = headDim; c < w.depth; c += 2) {
-        const m = (c - headDim) >> 1;
-        let angle = f32x4.splat(0);
-        if (isPacked && position >= 0 && m < g.meanPairs) {
-          const pair = load<i32>(g.pairs + (<usize>(kvHead * g.meanPairs + m) << 2));
-          angle = angleOf(g, position, pair);
-        }
-        v128.store32_lane(at, angle, 0);
-        v128.store32_lane(at, angle, 1, 32);
-        at += 64;
+/** Where the vector of keys key … key + 3 of channel 0 lies in its panel; those of the next channels follow 32 bytes apart. */
+// @ts-ignore: decorator
+@inline
+function keyColumn(w: Work, key: i32): usize {
+  return w.keys + (<usize>(key >> 3) * <usize>w.depth << 5) + (<usize>(key & 4) << 2);
+}
+
+/** The columns of the mean key for keys key … key + 3: cosines and sines of their positions, or zeros. */
+function packMean(g: PackedArgs, w: Work, kvHead: i32, key: i32, isPacked: bool): void {
+  const start = keyColumn(w, key) + (<usize>g.headDim << 5);
+  for (let i = 0; i < 4; i++) {
+    const position = load<i32>(w.tokens + (<usize>(key + i) << 2));
+    let at = start + (<usize>i << 2);
+    for (let m = 0; 2 * m < w.depth - g.headDim; m++) {
+      let angle = f32x4.splat(0);
+      if (isPacked && position >= 0 && m < g.meanPairs) {
+        angle = angleOf(g, position, load<i32>(g.pairs + (<usize>(kvHead * g.meanPairs + m) << 2)));
       }
+      v128.store32_lane(at, angle, 0);
+      v128.store32_lane(at, angle, 1, 32);
+      at += 64;
     }
   }
+}
+
+/** Rows of values begin … end − 1 into panels. */
+function packValues(g: PackedArgs, w: Work, begin: i32, end: i32): void {
   for (let key = begin; key < end; key++) {
-    const v = w.valueRows + <usize>key * line;
+    const v = w.valueRows + (<usize>(key * g.headDim) << 2);
     const to = w.values + (<usize>key << 5);
-    for (let c = 0; c < headDim; c += 4) {
+    for (let c = 0; c < g.headDim; c += 4) {
       v128.store(to + (<usize>(c >> 3) << 11) + (<usize>(c & 4) << 2), v128.load(v + (<usize>c << 2)));
     }
   }
 }
 
-/** Slots base … base + 63 of a page, of whose tokens `w.tokens` (moved to its front) has the positions. */
+/** Slots base + begin … base + end − 1 (multiples of 8) of a page; `w.tokens` has the positions from slot `base` on. */
 function addPacked(g: PackedArgs, args: usize, w: Work, keys: usize, values: usize, index: i32, base: i32, begin: i32, end: i32): void {
   const group = g.heads / g.kvHeads;
+  const k = keySide(args);
   const line = <usize>g.headDim << 2;
-  const keyLine = line * w.own;
+  const columnLine = line * w.own << 2;
   if (g.isRopeAtRead) {
     for (let at = begin; at < end; at += 4) {
       const position = index * SLOTS + base + at;
-      keysAfterRotary(g, keySide(args), keys, base + at, position, w.keyRows + <usize>at * keyLine, w.spare, w.panel);
+      keysAfterRotary(g, k, keys, base + at, position, w.panel, w.params, w.columns + <usize>(at >> 2) * columnLine);
     }
   }
   for (let i = 0; i < w.own; i++) {
     const kvHead = w.kvBegin + i;
     for (let at = begin; at < end; at += 4) {
-      if (!g.isRopeAtRead) {
-        dequantiseQuad(keySide(args), keys, g.headDim, kvHead, base + at, w.panel, w.keyRows + <usize>at * line, line);
+      const to = keyColumn(w, at);
+      if (g.isRopeAtRead) {
+        const from = w.columns + <usize>(at >> 2) * columnLine + (<usize>i * line << 2);
+        for (let c: usize = 0; c < line << 2; c += 16) v128.store(to + 2 * c, v128.load(from + c));
+      } else {
+        dequantiseColumns(k, keys, g.headDim, kvHead, base + at, 0, w.panel, w.params, to, 32);
+        packMean(g, w, kvHead, at, true);
       }
-      dequantiseQuad(valueSide(args), values, g.headDim, kvHead, base + at, w.panel, w.valueRows + <usize>at * line, line);
+      dequantiseRows(valueSide(args), values, g.headDim, kvHead, base + at, w.panel, w.valueRows + <usize>at * line, line);
     }
-    packBatch(g, w, kvHead, begin, end, true);
+    packValues(g, w, begin, end);
     for (let h = 0; h < group; h++) attendBatch(g, w, i * group + h, BELOW_END, begin, end);
   }
 }
@@ -356,7 +360,7 @@ function addExact(g: PackedArgs, w: Work, count: i32, bounds: i32): void {
   for (let i = 0; i < w.own; i++) {
     const kvHead = w.kvBegin + i;
     for (let at = 0; at < end; at++) {
-      const k = w.keyRows + <usize>at * line * <usize>w.own + <usize>i * line;
+      const k = w.keyRows + <usize>at * line;
       const v = w.valueRows + <usize>at * line;
       const entry = load<i32>(w.entries + (<usize>at << 2));
       if (at >= count) {
@@ -375,7 +379,17 @@ function addExact(g: PackedArgs, w: Work, count: i32, bounds: i32): void {
         }
       }
     }
-    packBatch(g, w, kvHead, 0, end, false);
+    for (let at = 0; at < end; at += 4) {
+      let k = w.keyRows + <usize>at * line;
+      let to = keyColumn(w, at);
+      for (let c = 0; c < headDim; c += 4) {
+        storeTransposed(v128.load(k), v128.load(k + line), v128.load(k + 2 * line), v128.load(k + 3 * line), to, 32);
+        k += 16;
+        to += 128;
+      }
+      packMean(g, w, kvHead, at, false);
+    }
+    packValues(g, w, 0, end);
     for (let h = 0; h < group; h++) attendBatch(g, w, i * group + h, bounds, 0, end);
   }
 }
@@ -393,7 +407,7 @@ function push(g: PackedArgs, w: Work, count: i32, bounds: i32, position: i32, en
 function addRest(g: PackedArgs, w: Work): void {
   const first = max(w.position - g.window + 1, 0);
   const floor = floorOf(g, w.slot);
-  const end = packedEnd(g, w.past, floor);
+  const end = endOf(g, w.past, floor);
   const last = w.position + w.count - 1;
   let n = 0;
   if (g.side) {
@@ -458,7 +472,7 @@ export function packedAttentionPrefill(args: usize, begin: i32, end: i32, worker
     if (w.slot >= 0) {
       const floor = floorOf(g, w.slot);
       for (let i = 0; i < w.count; i++) {
-        store<i32>(w.ends + (<usize>i << 2), packedEnd(g, g.isStrict ? w.position + i : w.past, floor));
+        store<i32>(w.ends + (<usize>i << 2), endOf(g, g.isStrict ? w.position + i : w.past, floor));
       }
       const packed = load<i32>(w.ends + (<usize>(w.count - 1) << 2));
       const first = max(w.position - g.window + 1, 0);

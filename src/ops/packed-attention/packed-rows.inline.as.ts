@@ -52,6 +52,19 @@ const LEVEL2_LOWEST: f32 = -1.5104;
 @inline
 const LEVEL3_UNIT: f32 = 1.52587890625e-9;
 
+/** Levels are scale · (unit · unpacked + lowest). */
+// @ts-ignore: decorator
+@inline
+function levelUnit(s: Side): f32 {
+  return s.kind == LEVELS + 2 ? LEVEL2_UNIT : LEVEL3_UNIT;
+}
+
+// @ts-ignore: decorator
+@inline
+function lowestLevel(s: Side): f32 {
+  return s.kind == LEVELS + 2 ? LEVEL2_LOWEST : 0;
+}
+
 /** Vectors of a row in panel order. */
 // @ts-ignore: decorator
 @inline
@@ -222,9 +235,8 @@ export function unpackQuad(s: Side, headDim: i32, from: usize, panel: usize): vo
 export function loadParams(s: Side, page: usize, headDim: i32, head: i32, slot: i32, to: usize): void {
   if (s.kind > LEVELS) {
     const a = lowHalves(v128.load_ext<u16>(page + (<usize>s.scales << 2) + (<usize>(head * SLOTS + slot) << 1)));
-    const unit = s.kind == LEVELS + 2 ? LEVEL2_UNIT : LEVEL3_UNIT;
-    const scales = f32x4.mul(a, f32x4.splat(unit));
-    const offsets = s.kind == LEVELS + 2 ? f32x4.mul(a, f32x4.splat(LEVEL2_LOWEST)) : f32x4.splat(0);
+    const scales = f32x4.mul(a, f32x4.splat(levelUnit(s)));
+    const offsets = f32x4.mul(a, f32x4.splat(lowestLevel(s)));
     for (let k = 0; k < s.chunks; k++) {
       storeSplats(scales, to);
       storeSplats(offsets, to + 16);
@@ -385,43 +397,94 @@ function panelVector(kind: i32, half: i32, panel: usize, field: i32): v128 {
   return f32x4.mul(v128.load(panel + (<usize>(2 * f + field / half) << 6)), f32x4.splat(fieldScale(kind, f)));
 }
 
-/** Four token slots as rows of D floats, `line` bytes apart: what was packed, dequantised, in the domain it was packed in. */
-export function dequantiseQuad(
+/** Values of four token slots, dequantised, as rows of D floats, `line` bytes apart. */
+export function dequantiseRows(
   s: Side, page: usize, headDim: i32, head: i32, slot: i32, panel: usize, to: usize, line: usize,
 ): void {
   unpackQuad(s, headDim, codesOf(s, page, head, slot), panel);
   toRows(s, headDim, panel, to, line);
-  const norms = loadNorms(s, page, head, slot);
-  v128.store(panel, norms);
   const groups = headDim / s.group;
   for (let row = 0; row < 4; row++) {
     const x = to + <usize>row * line;
     if (s.kind > LEVELS) {
       const at = page + (<usize>s.scales << 2) + (<usize>(head * SLOTS + slot + row) << 1);
       const a = lowHalves(i32x4.splat(load<u16>(at)));
-      const unit = s.kind == LEVELS + 2 ? LEVEL2_UNIT : LEVEL3_UNIT;
-      const lowest = f32x4.splat(s.kind == LEVELS + 2 ? LEVEL2_LOWEST : 0);
+      const scale = f32x4.mul(a, f32x4.splat(levelUnit(s)));
+      const offset = f32x4.mul(a, f32x4.splat(lowestLevel(s)));
       for (let c: usize = 0; c < <usize>headDim << 2; c += 16) {
-        const level = f32x4.add(f32x4.mul(v128.load(x + c), f32x4.splat(unit)), lowest);
-        v128.store(x + c, f32x4.mul(level, a));
+        v128.store(x + c, f32x4.add(f32x4.mul(v128.load(x + c), scale), offset));
       }
       continue;
     }
-    const norm = v128.load32_splat(panel + (<usize>row << 2));
-    if (s.isChannel) {
-      const p = blockParams(s, page, headDim, head, (slot + row) / s.group);
-      for (let c: usize = 0; c < <usize>headDim << 2; c += 16) {
-        const words = v128.load(p + c);
-        const value = f32x4.add(f32x4.mul(v128.load(x + c), lowHalves(words)), highHalves(words));
-        v128.store(x + c, f32x4.mul(value, norm));
+    const params = page + (<usize>(s.params + (head * SLOTS + slot + row) * groups) << 2);
+    for (let c = 0; c < headDim; c += 4) {
+      const words = v128.load32_splat(params + (<usize>(c / s.group) << 2));
+      const at = x + (<usize>c << 2);
+      v128.store(at, f32x4.add(f32x4.mul(v128.load(at), lowHalves(words)), highHalves(words)));
+    }
+  }
+}
+
+/**
+ * Keys of four token slots, dequantised, in the domain they were packed in: a vector of the four for each channel, channel c
+ * at to + c · stride. With an order, channel c of head h goes where order[h · D + c] says.
+ *
+ * @param params scratch of 32 bytes a group and of `loadParams`.
+ */
+export function dequantiseColumns(
+  s: Side, page: usize, headDim: i32, head: i32, slot: i32, order: usize, panel: usize, params: usize, to: usize, stride: usize,
+): void {
+  unpackQuad(s, headDim, codesOf(s, page, head, slot), panel);
+  const norms = loadNorms(s, page, head, slot);
+  const groups = headDim / s.group;
+  if (!s.isChannel) {
+    // Scale and offset of each group, a vector of the four.
+    for (let i = 0; i < groups; i++) {
+      let scale: v128, offset: v128;
+      if (s.kind > LEVELS) {
+        const a = lowHalves(v128.load_ext<u16>(page + (<usize>s.scales << 2) + (<usize>(head * SLOTS + slot) << 1)));
+        scale = f32x4.mul(a, f32x4.splat(levelUnit(s)));
+        offset = f32x4.mul(a, f32x4.splat(lowestLevel(s)));
+      } else {
+        const from = page + (<usize>(s.params + (head * SLOTS + slot) * groups + i) << 2);
+        const line = <usize>groups << 2;
+        let words = v128.load32_zero(from);
+        words = v128.load32_lane(from + line, words, 1);
+        words = v128.load32_lane(from + 2 * line, words, 2);
+        words = v128.load32_lane(from + 3 * line, words, 3);
+        scale = f32x4.mul(lowHalves(words), norms);
+        offset = f32x4.mul(highHalves(words), norms);
       }
-    } else {
-      const p = page + (<usize>(s.params + (head * SLOTS + slot + row) * groups) << 2);
-      for (let c = 0; c < headDim; c += 4) {
-        const words = v128.load32_splat(p + (<usize>(c / s.group) << 2));
-        const at = x + (<usize>c << 2);
-        const value = f32x4.add(f32x4.mul(v128.load(at), lowHalves(words)), highHalves(words));
-        v128.store(at, f32x4.mul(value, norm));
+      v128.store(params + (<usize>i << 5), scale);
+      v128.store(params + (<usize>i << 5), offset, 16);
+    }
+  }
+  const block = s.isChannel ? blockParams(s, page, headDim, head, slot / s.group) : 0;
+  const half = s.fields >> 1;
+  for (let k = 0; k < s.chunks; k++) {
+    for (let i = 0; i < s.fields; i++) {
+      const r0 = v128.load(panel), r1 = v128.load(panel, 16), r2 = v128.load(panel, 32), r3 = v128.load(panel, 48);
+      panel += 64;
+      const low01 = v128.shuffle<i32>(r0, r1, 0, 4, 1, 5), high01 = v128.shuffle<i32>(r0, r1, 2, 6, 3, 7);
+      const low23 = v128.shuffle<i32>(r2, r3, 0, 4, 1, 5), high23 = v128.shuffle<i32>(r2, r3, 2, 6, 3, 7);
+      const factor = f32x4.splat(fieldScale(s.kind, i >> 1));
+      for (let lane = 0; lane < 4; lane++) {
+        const channel = (4 * k + lane) * s.fields + (i & 1) * half + (i >> 1);
+        if (channel >= headDim) break;
+        let x = lane == 0 ? v128.shuffle<i64>(low01, low23, 0, 2)
+          : lane == 1 ? v128.shuffle<i64>(low01, low23, 1, 3)
+          : lane == 2 ? v128.shuffle<i64>(high01, high23, 0, 2)
+          : v128.shuffle<i64>(high01, high23, 1, 3);
+        x = f32x4.mul(x, factor);
+        if (s.isChannel) {
+          const words = v128.load32_splat(block + (<usize>channel << 2));
+          x = f32x4.mul(f32x4.add(f32x4.mul(x, lowHalves(words)), highHalves(words)), norms);
+        } else {
+          const p = params + (<usize>(groups == 1 ? 0 : channel / s.group) << 5);
+          x = f32x4.add(f32x4.mul(x, v128.load(p)), v128.load(p, 16));
+        }
+        const place = order ? load<i32>(order + (<usize>(head * headDim + channel) << 2)) : channel;
+        v128.store(to + <usize>place * stride, x);
       }
     }
   }

@@ -1,5 +1,6 @@
 /** Which tokens of a sequence are where, on the CPU: see packed-pages.ts and packed-attention.ts for the rules. */
 import { Segment, segmentOf } from "../attention/kv-pages.inline.as";
+import { packedEnd } from "../packed-kv/packed-end.inline.as";
 import { Side, SLOTS } from "./packed-rows.inline.as";
 
 @unmanaged
@@ -60,6 +61,7 @@ export class PackedArgs {
   meanPairs: i32;
   rotaryDim: i32;
   highLines: i32;
+  keyRotationScale: f32;
   scale: f32;
   /** 1 / the rotary table's attention factor. */
   inverseFactor: f32;
@@ -91,11 +93,11 @@ export const NOTHING: f32 = -1e30;
 @inline
 const LOW_POSITIONS: i32 = 1024;
 
-/** packedEnd of format.ts. */
-export function packedEnd(g: PackedArgs, length: i32, floor: i32): i32 {
-  const start = max(g.sinks, floor);
-  const old = length - start - g.recent;
-  return old >= g.block ? start + (old / g.block) * g.block : max(floor, min(length, g.sinks));
+/** End of the packed tokens of a sequence of `length`. */
+// @ts-ignore: decorator
+@inline
+export function endOf(g: PackedArgs, length: i32, floor: i32): i32 {
+  return packedEnd(g.sinks, g.recent, g.block, length, floor);
 }
 
 /** Where a sequence was cut. */
@@ -208,12 +210,19 @@ export function sideEntry(g: PackedArgs, slot: i32, entry: i32): usize {
   return g.side + (<usize>(slot * g.sideEntries + entry) * <usize>(g.kvHeads * g.headDim) << 2);
 }
 
+/** The rotary table's line of a position, of the lower level (with the attention factor) or the upper one. */
+// @ts-ignore: decorator
+@inline
+export function tableLine(g: PackedArgs, position: i32, isUpper: bool): usize {
+  const line = isUpper ? LOW_POSITIONS + min(position / LOW_POSITIONS, g.highLines - 1) : position % LOW_POSITIONS;
+  return g.ropeTable + (<usize>(line * g.rotaryDim) << 2);
+}
+
 /** Cosine and sine of pair i at a position, times the attention factor: into lane 0 and 1. */
 export function angleOf(g: PackedArgs, position: i32, pair: i32): v128 {
   const half = <usize>(g.rotaryDim >> 1) << 2;
-  const line = <usize>g.rotaryDim << 2;
-  const low = g.ropeTable + <usize>(position % LOW_POSITIONS) * line + (<usize>pair << 2);
-  const high = g.ropeTable + <usize>(LOW_POSITIONS + min(position / LOW_POSITIONS, g.highLines - 1)) * line + (<usize>pair << 2);
+  const low = tableLine(g, position, false) + (<usize>pair << 2);
+  const high = tableLine(g, position, true) + (<usize>pair << 2);
   const lowCos = load<f32>(low), lowSin = load<f32>(low + half);
   const highCos = load<f32>(high), highSin = load<f32>(high + half);
   return f32x4(lowCos * highCos - lowSin * highSin, lowSin * highCos + lowCos * highSin, 0, 0);
