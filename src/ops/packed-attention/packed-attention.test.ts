@@ -1,0 +1,165 @@
+import { describe, expect, test } from "vitest";
+import { devices } from "../../../test/devices.js";
+import { type BatchRow, makeStep, randomArray, type StepOptions, stepWords } from "../../../test/kv-batch.js";
+import { expectNear } from "../../../test/near.js";
+import { type PackedShape, packedBytes, uploadPacked } from "../../../test/packed-bytes.js";
+import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
+import { upload } from "../../tensor/index.js";
+import type { PackedFormat, SideFormat } from "../packed-kv/format.js";
+import { ropeFrequencies, ropeTable } from "../rope/rope.js";
+import { packedAttention, packedAttentionVariants } from "./packed-attention.js";
+import { packedAttentionReference } from "./packed-attention.reference.js";
+
+interface Case extends StepOptions {
+  readonly name: string;
+  readonly heads?: number;
+  readonly format?: Partial<PackedFormat>;
+  readonly rows: readonly BatchRow[];
+  readonly window?: number;
+  readonly store?: Partial<PackedShape>;
+  /** Of a second store over the same tokens. */
+  readonly second?: Partial<PackedShape>;
+  /** Of the rotary table. */
+  readonly factor?: number;
+}
+
+const side = (o: Partial<SideFormat> = {}): SideFormat => ({
+  ...{ bits: 2, layout: "token", group: 16, quantiser: "min", clip: 1, norm: false },
+  ...o,
+});
+const channel = (o: Partial<SideFormat> = {}): SideFormat => side({ layout: "channel", group: 32, ...o });
+const levels = (bits: 2 | 3, group = 16): SideFormat => side({ bits, group, quantiser: "levels" });
+
+const base: PackedFormat = {
+  ...{ kvHeads: 2, headDim: 16, keys: side(), values: side() },
+  ...{ ropeAtRead: false, keyRotation: 0, valueRotation: 0, ordered: false, meanPairs: 0 },
+  ...{ sinks: 2, recent: 5, marked: 0, strictPrefill: false },
+};
+
+const decodeRows = (...lengths: number[]): BatchRow[] => lengths.map((n, slot) => ({ slot, past: n - 1, count: 1 }));
+
+const formats: readonly { readonly name: string; readonly format: Partial<PackedFormat>; readonly heads?: number }[] = [
+  { name: "2 bits by token", format: {} },
+  { name: "3 bits by token", format: { keys: side({ bits: 3 }), values: side({ bits: 3 }) } },
+  {
+    name: "4 bits by token, head size 64",
+    format: { headDim: 64, keys: side({ bits: 4 }), values: side({ bits: 4, group: 32 }) },
+  },
+  { name: "8 bits, zero points", format: { keys: side({ bits: 8, quantiser: "zp" }), values: side({ bits: 8 }) } },
+  {
+    name: "head size 8, rows of a word",
+    format: { headDim: 8, keys: side({ group: 8 }), values: side({ bits: 4, group: 8 }) },
+  },
+  { name: "head size 12", format: { headDim: 12, keys: side({ bits: 3, group: 12 }), values: side({ group: 12 }) } },
+  { name: "head size 80, rotated values", format: { headDim: 80, valueRotation: 16, values: side({ bits: 4 }) } },
+  { name: "2 bits by channel", format: { keys: channel() } },
+  {
+    name: "2 bits by channel with norms",
+    format: { keys: channel({ norm: true }), keyRotation: 16, valueRotation: 16 },
+  },
+  {
+    name: "3 bits by channel with norms, head size 64",
+    format: { headDim: 64, keys: channel({ bits: 3, norm: true }) },
+  },
+  { name: "4 bits in blocks of 128 by channel", format: { keys: channel({ bits: 4, group: 128 }) } },
+  { name: "2-bit levels", format: { keys: levels(2), values: levels(2) } },
+  { name: "3-bit levels, 2-bit values", format: { keys: levels(3), values: levels(2), sinks: 0 } },
+  { name: "levels and a mean split", format: { keys: levels(2), values: levels(2), meanPairs: 3 } },
+  { name: "norms by channel and a mean split", format: { keys: channel({ norm: true }), meanPairs: 5 } },
+  { name: "three heads on one, head size 64", format: { headDim: 64, kvHeads: 1 }, heads: 3 },
+  { name: "four heads on two, by channel", format: { keys: channel(), headDim: 32 }, heads: 4 },
+];
+
+const lengths: readonly { readonly name: string; readonly c: Omit<Case, "name"> }[] = [
+  { name: "context 1", c: { rows: decodeRows(1) } },
+  {
+    name: "short, some without packed tokens",
+    c: { rows: [...decodeRows(2, 3, 8, 40), { slot: -1, past: 4, count: 1 }] },
+  },
+  { name: "around a page", c: { rows: decodeRows(127, 136, 137), lengthBound: 700 } },
+  { name: "window 9", c: { rows: decodeRows(5, 40), window: 9 } },
+  { name: "window 60 over a page's end", c: { rows: decodeRows(180), window: 60 } },
+  { name: "no recent tokens, no sinks", c: { rows: decodeRows(1, 2, 70), format: { sinks: 0, recent: 0 } } },
+  { name: "three segments", c: { rows: decodeRows(300, 150), store: { segments: [2, 1, 3] } } },
+  { name: "a cut", c: { rows: decodeRows(41, 60), store: { floor: 40 } } },
+  { name: "a cut that leaves all packed", c: { rows: decodeRows(34), store: { floor: 33 } } },
+  { name: "marked tokens", c: { rows: decodeRows(30, 9), format: { marked: 3 }, store: { marked: [5, 17] } } },
+  {
+    name: "blocks that cuts left",
+    c: { rows: decodeRows(170, 100), format: { keys: channel() }, store: { frozen: [32, 7, 30] } },
+  },
+  {
+    name: "two widths",
+    c: {
+      rows: decodeRows(60),
+      format: { marked: 2 },
+      store: { marked: [5, 17], skipped: [8, 9, 30, 31, 32] },
+      second: { skipped: [...Array(60).keys()].filter((j) => ![8, 9, 30, 31, 32].includes(j)) },
+    },
+  },
+  { name: "yarn's factor", c: { rows: decodeRows(150), format: { keys: levels(2), meanPairs: 4 }, factor: 1.3 } },
+];
+
+const decodes: readonly Case[] = [
+  ...formats.map((f) => ({ rows: decodeRows(5, 75), ...f })),
+  ...lengths.map(({ name, c }) => ({ name, ...c })),
+].map((c) => ({ ...c, isDecode: true }));
+
+function prepare(c: Case) {
+  const format: PackedFormat = { ...base, ...c.format };
+  const { kvHeads, headDim, meanPairs, strictPrefill } = format;
+  void strictPrefill;
+  const heads = c.heads ?? kvHeads;
+  const first = packedBytes({ format, rows: c.rows, seed: 3, ...c.store });
+  const secondFormat = { ...format, keys: side({ bits: 4 }), values: side({ bits: 4 }) };
+  const stores = c.second
+    ? [first, packedBytes({ format: secondFormat, rows: c.rows, seed: 5, isSecond: true, ...c.second })]
+    : [first];
+  const tokenCount = stepWords(c.rows).tokens.length / 4;
+  const line = (heads + 2 * kvHeads) * headDim;
+  const qkv = randomArray(tokenCount * line, 1, 2);
+  const meanTerms = meanPairs > 0 ? randomArray(tokenCount * heads * meanPairs * 2, 2, 2) : undefined;
+  const rotary = { rotaryDim: headDim, theta: 10_000 };
+  const { inverse } = ropeFrequencies(rotary);
+  const options = { heads, scale: 1 / Math.sqrt(headDim), ...(c.window === undefined ? {} : { window: c.window }) };
+  const expected = packedAttentionReference({
+    ...{ ...options, qkv, meanTerms, stores, rows: c.rows },
+    rope: { inverse, attentionFactor: c.factor ?? 1 },
+  });
+  const scaling = c.factor
+    ? ({ type: "yarn", factor: 1, originalMaxPositions: 4096, attentionFactor: c.factor } as const)
+    : undefined;
+  return { format, heads, stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected };
+}
+
+test("every WebGPU variant compiles", async () => {
+  const checked = await compileOnNullBackend(packedAttentionVariants());
+  expect(checked.filter(({ messages }) => messages.length > 0)).toEqual([]);
+}, 60_000);
+
+describe.each(await devices())("packedAttention on $label", (device) => {
+  describe.each([{ kind: "decode", cases: decodes }])("$kind", ({ cases }) => {
+    test.each(cases)("$name", async (c) => {
+      const { stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected, format } = prepare(c);
+      const live = device.memory.live;
+      await device.scope(async () => {
+        const pages = stores.map((store) => uploadPacked(device, store));
+        const rope = ropeTable(device, { ...rotary, maxPositions: 4096, ...(scaling ? { scaling } : {}) });
+        const prepared = {
+          keyRows: undefined,
+          meanTerms: meanTerms && upload(device, meanTerms, [tokenCount, options.heads, format.meanPairs, 2]),
+          dispose() {},
+          [Symbol.dispose]() {},
+        };
+        const input = upload(device, qkv, [tokenCount, line]);
+        const step = makeStep(device, c.rows, c);
+        const inside = device.memory.live;
+        const out = packedAttention(input, prepared, pages, { ...options, rope }, step);
+        expect(device.memory.live - inside).toBeLessThanOrEqual(Math.max(out.byteLength, 256));
+        // Scores err by some √D · 2⁻²⁴ of their size, probabilities by as much, sums over the context by √T · 2⁻²⁴.
+        expectNear(await out.readFloat32(), expected, { relativeRms: 3e-6 });
+      });
+      expect(device.memory.live).toBe(live);
+    });
+  });
+});
