@@ -8,6 +8,7 @@ import { combineKernel, combineParams, type FinishVariant, unrotateKernel, unrot
 import { type DecodeVariant, decodeKernel, decodeParams, partWidth } from "./decode.wgsl.js";
 import { type NearVariant, nearKernel, nearParams } from "./near.wgsl.js";
 import type { PackedAttentionPlan } from "./packed-attention.js";
+import { type PrefillVariant, prefillKernel, prefillParams } from "./prefill.wgsl.js";
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -31,7 +32,7 @@ export function packedAttentionOnWebGpu(
   out: Tensor,
 ): void {
   if (step.isDecode) decode(device, qkv, stores, plan, step, out);
-  else throw new ShapeError("packedAttention", "step", "a decode step", "prefill");
+  else prefill(device, qkv, stores, plan, step, out);
 }
 
 /** Numbers that a lane holds of q, and of the sums, in decode attention: they live in registers. */
@@ -114,7 +115,7 @@ function decode(
         scoreStride: 0,
       }),
       grid: [plan.heads / variant.group, step.tokenCount, splits],
-      cost: decodeCost(store, plan, step),
+      cost: costOf(store, plan, step),
     });
   });
   near(device, qkv, first, plan, step, parts, partCount - 1);
@@ -154,7 +155,64 @@ function near(
   });
 }
 
-export function unrotate(device: WebGpuDevice, out: Tensor, finish: FinishVariant): void {
+/** "All token slots". */
+const ALL_SLOTS = 2 ** 30;
+
+function prefill(
+  device: WebGpuDevice,
+  qkv: Tensor,
+  stores: readonly PackedPages[],
+  plan: PackedAttentionPlan,
+  step: Step,
+  out: Tensor,
+): void {
+  const { headDim, valueRotation } = stores[0]!.format;
+  const { tiles } = step;
+  if (!tiles) throw new ShapeError("packedAttention", "step.tiles", "tiles, as the step is no decode step", "none");
+  const launches = stores.flatMap((store) => store.segments.map((segment) => ({ store, segment })));
+  const carry = launches.length > 1;
+  const state = carry ? empty(device, [step.tokenCount, plan.heads, 2]) : undefined;
+  launches.forEach(({ store, segment }, i) => {
+    const { format, pageTable, cuts, blocks, skips, pairs, side, markedTokens } = store;
+    const variant: PrefillVariant = {
+      ...{ format: forKernel(format), skips: skips !== undefined, side: side !== undefined, carry },
+    };
+    const { rope, meanTerms } = plan;
+    const buffers = [qkv, segment.keys, segment.values, pageTable, step.rows, tiles, cuts, out];
+    if (side) buffers.push(side);
+    if (side && format.marked > 0) buffers.push(markedTokens!);
+    if (blocks && format.keys.layout === "channel") buffers.push(blocks);
+    if (skips) buffers.push(skips);
+    if (format.meanPairs > 0) buffers.push(meanTerms!, rope!.table, pairs!);
+    if (state) buffers.push(state);
+    device.run(kept(prefillKernel, variant), {
+      buffers,
+      params: prefillParams.write({
+        heads: plan.heads,
+        pagesPerSlot: pageTable.shape[1]!,
+        firstPage: segment.firstPage,
+        pages: segment.pages,
+        window: plan.window,
+        scale: plan.scale,
+        tableWidth: (blocks ?? skips)?.shape[1] ?? 0,
+        rotaryDim: rope?.rotaryDim ?? 0,
+        highLines: rope?.highLines ?? 1,
+        fromSlot: 0,
+        toSlot: ALL_SLOTS,
+        restored: 0,
+        hasNear: Number(i === 0),
+        isFirst: Number(i === 0),
+        isLast: Number(i === launches.length - 1),
+      }),
+      grid: [tiles.shape[0]!, plan.heads],
+      cost: costOf(store, plan, step),
+    });
+  });
+  state?.dispose();
+  unrotate(device, out, { headDim, rotation: valueRotation });
+}
+
+function unrotate(device: WebGpuDevice, out: Tensor, finish: FinishVariant): void {
   if (finish.rotation < 2) return;
   const results = out.size / finish.headDim;
   device.run(kept(unrotateKernel, finish), {
@@ -176,7 +234,7 @@ function resultsGrid(results: number): [number, number] {
 }
 
 /** An upper bound: every token against the longest row. */
-function decodeCost({ format }: PackedPages, plan: PackedAttentionPlan, step: Step): Cost {
+function costOf({ format }: PackedPages, plan: PackedAttentionPlan, step: Step): Cost {
   const length = Math.min(step.lengthBound, plan.window);
   const { headDim, kvHeads, keys, values } = format;
   const words = pageSections(keys, kvHeads, headDim).words + pageSections(values, kvHeads, headDim).words;

@@ -105,10 +105,48 @@ const decodes: readonly Case[] = [
   ...lengths.map(({ name, c }) => ({ name, ...c })),
 ].map((c) => ({ ...c, isDecode: true }));
 
+/** Rows of different lengths: a prompt's start, a continuation over a tile's border, a dead row, a single token. */
+const ragged: readonly BatchRow[] = [
+  { slot: 1, past: 0, count: 5 },
+  { slot: 0, past: 50, count: 37 },
+  { slot: -1, past: 2, count: 3 },
+  { slot: 2, past: 141, count: 1 },
+];
+
+const strict = { strictPrefill: true };
+const prefills: readonly Case[] = [
+  ...formats.map((f) => ({ rows: [{ slot: 0, past: 60, count: 34 }], ...f })),
+  { name: "context 1", rows: [{ slot: 0, past: 0, count: 1 }] },
+  { name: "ragged rows", rows: ragged },
+  { name: "ragged rows by channel", rows: ragged, format: { keys: channel() } },
+  { name: "window 7", rows: ragged, window: 7 },
+  { name: "window 40 by channel", rows: ragged, window: 40, format: { keys: channel() } },
+  { name: "no recent tokens, no sinks", rows: ragged, format: { sinks: 0, recent: 0 } },
+  { name: "three segments", rows: [{ slot: 0, past: 300, count: 3 }], store: { segments: [2, 1, 2] } },
+  { name: "a cut", rows: [{ slot: 0, past: 41, count: 9 }], store: { floor: 40 } },
+  { name: "blocks that cuts left", rows: ragged, format: { keys: channel() }, store: { frozen: [32, 7] } },
+  { name: "marked tokens", rows: ragged, format: { marked: 3 }, store: { marked: [5, 17, 56] } },
+  { name: "strict", rows: ragged, format: strict },
+  { name: "strict, nothing in 16 bits", rows: ragged, format: { ...strict, sinks: 0, recent: 0 } },
+  {
+    name: "strict with marked tokens",
+    rows: ragged,
+    format: { ...strict, marked: 4 },
+    store: { marked: [3, 5, 17, 60] },
+  },
+  { name: "strict, by channel", rows: ragged, format: { ...strict, keys: channel({ group: 16 }) }, window: 60 },
+  {
+    name: "two widths",
+    rows: ragged,
+    format: { marked: 2 },
+    store: { marked: [5, 17], skipped: [8, 9, 30, 31, 32] },
+    second: { skipped: [...Array(200).keys()].filter((j) => ![8, 9, 30, 31, 32].includes(j)) },
+  },
+];
+
 function prepare(c: Case) {
   const format: PackedFormat = { ...base, ...c.format };
-  const { kvHeads, headDim, meanPairs, strictPrefill } = format;
-  void strictPrefill;
+  const { kvHeads, headDim, meanPairs } = format;
   const heads = c.heads ?? kvHeads;
   const first = packedBytes({ format, rows: c.rows, seed: 3, ...c.store });
   const secondFormat = { ...format, keys: side({ bits: 4 }), values: side({ bits: 4 }) };
@@ -138,7 +176,10 @@ test("every WebGPU variant compiles", async () => {
 }, 60_000);
 
 describe.each(await devices())("packedAttention on $label", (device) => {
-  describe.each([{ kind: "decode", cases: decodes }])("$kind", ({ cases }) => {
+  describe.each([
+    { kind: "decode", cases: decodes },
+    { kind: "prefill", cases: prefills },
+  ])("$kind", ({ cases }) => {
     test.each(cases)("$name", async (c) => {
       const { stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected, format } = prepare(c);
       const live = device.memory.live;

@@ -5,6 +5,7 @@ import { combineKernel, unrotateKernel } from "./combine.wgsl.js";
 import { decodeKernel } from "./decode.wgsl.js";
 import { nearKernel } from "./near.wgsl.js";
 import { decodeShape } from "./packed-attention.launch-webgpu.js";
+import { prefillKernel } from "./prefill.wgsl.js";
 
 /** Sides for each width, layout and quantiser, at head size D. */
 function sides(headDim: number): { readonly keys: readonly SideFormat[]; readonly values: readonly SideFormat[] } {
@@ -44,6 +45,9 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       const heads = [1, 3, 8][i % 3]!;
       const shape = decodeShape(format, heads, i % 2 === 0 ? 32 : undefined);
       kernels.push(decodeKernel({ format, ...shape, skips: key.layout === "token" && i % 4 < 2 }));
+      const near = { side: i % 2 === 0, carry: i % 3 === 0, skips: key.layout === "token" && i % 4 < 2 };
+      const marks = { marked: i % 4 === 2 ? 8 : 0, strictPrefill: i % 2 === 0 };
+      kernels.push(prefillKernel({ format: { ...format, ...marks }, ...near }));
     });
     for (const marked of [0, 20]) {
       const format: PackedFormat = { ...plain, kvHeads: 2, headDim, keys: keys[0]!, values: values[0]!, marked };

@@ -74,7 +74,7 @@ export function unpackUnit(side: SideFormat, name: string, word: string, high = 
   }
   if (quantiser === "levels") {
     for (let v = 0; v < unit.channels / 4; v += 1)
-      lines.push(toLevels(`${name}${v}`, bits, unit.exponentOf.slice(4 * v)));
+      lines.push(levelsOf(`${name}${v}`, bits, unit.exponentOf.slice(4 * v)));
   }
   return lines.join("\n");
 }
@@ -102,7 +102,7 @@ function fields(name: string, first: number, word: string, width: number, mask: 
  * Centred codes ±1/2, ±3/2, … become Lloyd–Max levels: an odd polynomial through them, whose coefficients take 2ᵉ along.
  * It needs no table, so lanes never diverge on what a code is.
  */
-function toLevels(x: string, bits: CodeBits, exponents: readonly number[]): string {
+export function levelsOf(x: string, bits: CodeBits, exponents: readonly number[]): string {
   const coefficients = levelPolynomial(bits);
   const at = (power: number) =>
     `vec4f(${[0, 1, 2, 3].map((i) => literal(coefficients[power]! * 2 ** (-2 * power * exponents[i]!))).join(", ")})`;
