@@ -119,13 +119,18 @@ function decode(
     });
   });
   near(device, qkv, first, plan, step, parts, partCount - 1);
-  const finish: FinishVariant = { headDim, rotation: valueRotation };
+  combine(device, parts, out, { headDim, rotation: valueRotation });
+  parts.dispose();
+}
+
+/** @param parts [part, T·H, PART] */
+function combine(device: WebGpuDevice, parts: Tensor, out: Tensor, finish: FinishVariant): void {
+  const [count, results] = parts.shape as [number, number];
   device.run(kept(combineKernel, finish), {
     buffers: [parts, out],
-    params: combineParams.write({ results, parts: partCount }),
+    params: combineParams.write({ results, parts: count }),
     grid: resultsGrid(results),
   });
-  parts.dispose();
 }
 
 function near(
@@ -171,20 +176,20 @@ function prefill(
   if (!tiles) throw new ShapeError("packedAttention", "step.tiles", "tiles, as the step is no decode step", "none");
   const launches = stores.flatMap((store) => store.segments.map((segment) => ({ store, segment })));
   const carry = launches.length > 1;
-  const state = carry ? empty(device, [step.tokenCount, plan.heads, 2]) : undefined;
+  const results = step.tokenCount * plan.heads;
+  const carried = carry ? empty(device, [1, results, partWidth(headDim)]) : undefined;
   launches.forEach(({ store, segment }, i) => {
     const { format, pageTable, cuts, blocks, skips, pairs, side, markedTokens } = store;
     const variant: PrefillVariant = {
       ...{ format: forKernel(format), skips: skips !== undefined, side: side !== undefined, carry },
     };
     const { rope, meanTerms } = plan;
-    const buffers = [qkv, segment.keys, segment.values, pageTable, step.rows, tiles, cuts, out];
+    const buffers = [qkv, segment.keys, segment.values, pageTable, step.rows, tiles, cuts, carried ?? out];
     if (side) buffers.push(side);
     if (side && format.marked > 0) buffers.push(markedTokens!);
     if (blocks && format.keys.layout === "channel") buffers.push(blocks);
     if (skips) buffers.push(skips);
     if (format.meanPairs > 0) buffers.push(meanTerms!, rope!.table, pairs!);
-    if (state) buffers.push(state);
     device.run(kept(prefillKernel, variant), {
       buffers,
       params: prefillParams.write({
@@ -202,14 +207,15 @@ function prefill(
         restored: 0,
         hasNear: Number(i === 0),
         isFirst: Number(i === 0),
-        isLast: Number(i === launches.length - 1),
       }),
       grid: [tiles.shape[0]!, plan.heads],
       cost: costOf(store, plan, step),
     });
   });
-  state?.dispose();
-  unrotate(device, out, { headDim, rotation: valueRotation });
+  const finish: FinishVariant = { headDim, rotation: valueRotation };
+  if (carried) combine(device, carried, out, finish);
+  else unrotate(device, out, finish);
+  carried?.dispose();
 }
 
 function unrotate(device: WebGpuDevice, out: Tensor, finish: FinishVariant): void {

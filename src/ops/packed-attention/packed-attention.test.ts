@@ -19,6 +19,8 @@ interface Case extends StepOptions {
   readonly store?: Partial<PackedShape>;
   /** Of a second store over the same tokens. */
   readonly second?: Partial<PackedShape>;
+  /** Needs kernels of its own, which a software adapter takes seconds to compile: runs on the CPU and on real GPUs. */
+  readonly ownKernel?: boolean;
   /** Of the rotary table. */
   readonly factor?: number;
 }
@@ -38,9 +40,18 @@ const base: PackedFormat = {
 
 const decodeRows = (...lengths: number[]): BatchRow[] => lengths.map((n, slot) => ({ slot, past: n - 1, count: 1 }));
 
-const formats: readonly { readonly name: string; readonly format: Partial<PackedFormat>; readonly heads?: number }[] = [
+interface FormatCase {
+  readonly name: string;
+  readonly format: Partial<PackedFormat>;
+  readonly heads?: number;
+  readonly ownKernel?: boolean;
+  /** A software adapter runs it as a prompt, too. */
+  readonly prefillToo?: boolean;
+}
+
+const formats: readonly FormatCase[] = [
   { name: "2 bits by token", format: {} },
-  { name: "3 bits by token", format: { keys: side({ bits: 3 }), values: side({ bits: 3 }) } },
+  { name: "3 bits by token", prefillToo: true, format: { keys: side({ bits: 3 }), values: side({ bits: 3 }) } },
   {
     name: "4 bits by token, head size 64",
     format: { headDim: 64, keys: side({ bits: 4 }), values: side({ bits: 4, group: 32 }) },
@@ -50,9 +61,13 @@ const formats: readonly { readonly name: string; readonly format: Partial<Packed
     name: "head size 8, rows of a word",
     format: { headDim: 8, keys: side({ group: 8 }), values: side({ bits: 4, group: 8 }) },
   },
-  { name: "head size 12", format: { headDim: 12, keys: side({ bits: 3, group: 12 }), values: side({ group: 12 }) } },
+  {
+    name: "head size 12",
+    ownKernel: true,
+    format: { headDim: 12, keys: side({ bits: 3, group: 12 }), values: side({ group: 12 }) },
+  },
   { name: "head size 80, rotated values", format: { headDim: 80, valueRotation: 16, values: side({ bits: 4 }) } },
-  { name: "2 bits by channel", format: { keys: channel() } },
+  { name: "2 bits by channel", ownKernel: true, format: { keys: channel() } },
   {
     name: "2 bits by channel with norms",
     format: { keys: channel({ norm: true }), keyRotation: 16, valueRotation: 16 },
@@ -61,12 +76,12 @@ const formats: readonly { readonly name: string; readonly format: Partial<Packed
     name: "3 bits by channel with norms, head size 64",
     format: { headDim: 64, keys: channel({ bits: 3, norm: true }) },
   },
-  { name: "4 bits in blocks of 128 by channel", format: { keys: channel({ bits: 4, group: 128 }) } },
-  { name: "2-bit levels", format: { keys: levels(2), values: levels(2) } },
+  { name: "4 bits in blocks of 128 by channel", ownKernel: true, format: { keys: channel({ bits: 4, group: 128 }) } },
+  { name: "2-bit levels", ownKernel: true, format: { keys: levels(2), values: levels(2) } },
   { name: "3-bit levels, 2-bit values", format: { keys: levels(3), values: levels(2), sinks: 0 } },
-  { name: "levels and a mean split", format: { keys: levels(2), values: levels(2), meanPairs: 3 } },
+  { name: "levels and a mean split", prefillToo: true, format: { keys: levels(2), values: levels(2), meanPairs: 3 } },
   { name: "norms by channel and a mean split", format: { keys: channel({ norm: true }), meanPairs: 5 } },
-  { name: "three heads on one, head size 64", format: { headDim: 64, kvHeads: 1 }, heads: 3 },
+  { name: "three heads on one, head size 64", ownKernel: true, format: { headDim: 64, kvHeads: 1 }, heads: 3 },
   { name: "four heads on two, by channel", format: { keys: channel(), headDim: 32 }, heads: 4 },
 ];
 
@@ -115,7 +130,7 @@ const ragged: readonly BatchRow[] = [
 
 const strict = { strictPrefill: true };
 const prefills: readonly Case[] = [
-  ...formats.map((f) => ({ rows: [{ slot: 0, past: 60, count: 34 }], ...f })),
+  ...formats.map((f) => ({ rows: [{ slot: 0, past: 60, count: 34 }], ...f, ownKernel: f.prefillToo !== true })),
   { name: "context 1", rows: [{ slot: 0, past: 0, count: 1 }] },
   { name: "ragged rows", rows: ragged },
   { name: "ragged rows by channel", rows: ragged, format: { keys: channel() } },
@@ -124,7 +139,12 @@ const prefills: readonly Case[] = [
   { name: "no recent tokens, no sinks", rows: ragged, format: { sinks: 0, recent: 0 } },
   { name: "three segments", rows: [{ slot: 0, past: 300, count: 3 }], store: { segments: [2, 1, 2] } },
   { name: "a cut", rows: [{ slot: 0, past: 41, count: 9 }], store: { floor: 40 } },
-  { name: "blocks that cuts left", rows: ragged, format: { keys: channel() }, store: { frozen: [32, 7] } },
+  {
+    name: "blocks that cuts left",
+    rows: [ragged[1]!, { slot: 1, past: 141, count: 2 }],
+    format: { keys: channel() },
+    store: { frozen: [32, 7] },
+  },
   { name: "marked tokens", rows: ragged, format: { marked: 3 }, store: { marked: [5, 17, 56] } },
   { name: "strict", rows: ragged, format: strict },
   { name: "strict, nothing in 16 bits", rows: ragged, format: { ...strict, sinks: 0, recent: 0 } },
@@ -134,9 +154,16 @@ const prefills: readonly Case[] = [
     format: { ...strict, marked: 4 },
     store: { marked: [3, 5, 17, 60] },
   },
-  { name: "strict, by channel", rows: ragged, format: { ...strict, keys: channel({ group: 16 }) }, window: 60 },
+  {
+    name: "strict, by channel",
+    ownKernel: true,
+    rows: ragged,
+    format: { ...strict, keys: channel({ group: 16 }) },
+    window: 60,
+  },
   {
     name: "two widths",
+    ownKernel: true,
     rows: ragged,
     format: { marked: 2 },
     store: { marked: [5, 17], skipped: [8, 9, 30, 31, 32] },
@@ -180,7 +207,10 @@ describe.each(await devices())("packedAttention on $label", (device) => {
     { kind: "decode", cases: decodes },
     { kind: "prefill", cases: prefills },
   ])("$kind", ({ cases }) => {
-    test.each(cases)("$name", async (c) => {
+    const isLeftOut = (c: Case) => c.ownKernel === true && device.isSoftware;
+    test.skip.each(cases.filter(isLeftOut))("$name (left to real GPUs)", () => {});
+
+    test.each(cases.filter((c) => !isLeftOut(c)))("$name", async (c) => {
       const { stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected, format } = prepare(c);
       const live = device.memory.live;
       await device.scope(async () => {

@@ -14,6 +14,7 @@ import { params } from "../../device/webgpu/params.js";
 import { PACKED_PAGE_TOKENS, type PackedFormat } from "../packed-kv/format.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
 import { QUERY_TILE } from "../step/layout.js";
+import { partWidth } from "./decode.wgsl.js";
 import { elementsWgsl } from "./elements.wgsl.js";
 import { packedEndWgsl } from "./packed-end.wgsl.js";
 
@@ -22,7 +23,7 @@ export interface PrefillVariant {
   readonly skips: boolean;
   /** There is a side store. */
   readonly side: boolean;
-  /** Several launches: sums are carried from one to the next in `out` and `state`. */
+  /** Several launches: sums are carried from one to the next, in `out` as one part for `combine` [T, H, PART]. */
   readonly carry: boolean;
 }
 
@@ -44,12 +45,11 @@ export const prefillParams = params({
   /** The side store and the step's own tokens are this launch's. */
   hasNear: "u32",
   isFirst: "u32",
-  isLast: "u32",
 });
 
 /**
  * Buffers: qkv, keys (with ropeAtRead: restored ones, f32 [R, restored, G, D]), values, pageTable, rows, tiles, cuts, out, then
- * as the variant has them: `side`, `markedTokens`; `blocks` or `skips`; `meanTerms`, the rotary table, `pairs`; `state` [T, H].
+ * as the variant has them: `side`, `markedTokens`; `blocks` or `skips`; `meanTerms`, the rotary table, `pairs`.
  * Grid: [tiles, H].
  */
 export function prefillKernel(v: PrefillVariant): WebGpuKernel {
@@ -59,10 +59,10 @@ export function prefillKernel(v: PrefillVariant): WebGpuKernel {
   // acc0, acc1, …: written out instead of indexed, so that compilers keep them in registers.
   const parts = Array.from({ length: Math.ceil(headDim / 64) }, (_, n) => n);
   let binding = 8;
-  const optional = (present: boolean, name: string, type: string, access = "read") => {
+  const optional = (present: boolean, name: string, type: string) => {
     if (!present) return "";
     binding += 1;
-    return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
+    return `@group(0) @binding(${binding}) var<storage, read> ${name}: array<${type}>;`;
   };
   const rows = [0, 1, 2, 3];
   return {
@@ -70,6 +70,7 @@ export function prefillKernel(v: PrefillVariant): WebGpuKernel {
     code: /* wgsl */ `
 const D = ${headDim}u;
 const D4 = ${headDim / 4}u;
+const LINE4 = ${v.carry ? partWidth(headDim) / 4 : headDim / 4}u;   // vec4 of a head's line of out
 const MEAN4 = ${Math.ceil(meanPairs / 2)}u;   // vec4 of the mean split's terms
 const PAIRS = ${meanPairs}u;
 const G = ${kvHeads}u;
@@ -103,7 +104,6 @@ ${optional(v.skips, "skips", "u32")}
 ${optional(meanPairs > 0, "meanTerms", "vec2f")}
 ${optional(meanPairs > 0, "table", "f32")}
 ${optional(meanPairs > 0, "pairs", "i32")}
-${optional(v.carry, "state", "vec2f", "read_write")}
 
 var<workgroup> piece: array<vec4f, 2u * KEYS * LINE>;      // queries, then keys; later values
 var<workgroup> probabilities: array<vec4f, KEYS * LINE>;   // [key, ty]: of four queries
@@ -186,16 +186,16 @@ ${
     ? `
 fn carried(first: u32, count: u32, query: u32, head: u32) -> vec2f {
   if (query >= count) { return vec2f(NOTHING, 0.0); }
-  return state[(first + query) * p.heads + head];
+  return out[((first + query) * p.heads + head) * LINE4 + D4].xy;
 }
 fn unfinished(first: u32, count: u32, query: u32, head: u32, c: u32) -> vec4f {
   if (query >= count || c >= D4) { return vec4f(0.0); }
-  return out[((first + query) * p.heads + head) * D4 + c];
+  return out[((first + query) * p.heads + head) * LINE4 + c];
 }`
     : ""
 }
 fn finish(first: u32, count: u32, query: u32, head: u32, c: u32, value: vec4f) {
-  if (query < count && c < D4) { out[((first + query) * p.heads + head) * D4 + c] = value; }
+  if (query < count && c < D4) { out[((first + query) * p.heads + head) * LINE4 + c] = value; }
 }
 
 @compute @workgroup_size(128)
@@ -396,10 +396,10 @@ ${v.side ? "        else if (isSide) { value = entry(slot, start + key, 1u, kvHe
 ${
   v.carry
     ? `
-  if (p.isLast == 0u) { factor = vec4f(1.0); }
+  factor = vec4f(1.0);
   for (var i = 0u; i < 4u; i++) {
     let query = ty * 4u + i;
-    if (tx == 0u && query < count) { state[(first + query) * p.heads + head] = vec2f(best[i], total[i]); }
+    if (tx == 0u && query < count) { out[((first + query) * p.heads + head) * LINE4 + D4] = vec4f(best[i], total[i], 0.0, 0.0); }
   }`
     : ""
 }
