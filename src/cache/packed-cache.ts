@@ -63,7 +63,7 @@ export class PackedCache implements LayerCache {
   constructor(
     private readonly device: Device,
     readonly kind: string,
-    private readonly recipe: PackedRecipe,
+    readonly recipe: PackedRecipe,
     { pageTable, maxTokens, slotTables }: PackedCacheOptions,
   ) {
     const { format } = recipe;

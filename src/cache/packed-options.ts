@@ -140,10 +140,11 @@ export function ofLayer(values: number | readonly number[] | undefined, layer: n
   return value !== undefined && isCodeBits(value) ? value : otherwise;
 }
 
-/** The largest divisor of `size` that is a multiple of 4 and not above `wanted`: groups of channels must fill a head. */
+/** The largest multiple of 16 that divides a head of `size` channels and is not above `wanted`; else the whole head. */
 export function groupWithin(size: number, wanted: number): number {
-  for (let g = Math.min(size, wanted); g > 4; g--) if (size % g === 0 && g % 4 === 0) return g;
-  return size % 4 === 0 ? 4 : size;
+  if (size <= wanted) return size;
+  for (let g = wanted; g >= 16; g -= 16) if (size % g === 0) return g;
+  return size;
 }
 
 /** The largest power of two that divides `size`. */

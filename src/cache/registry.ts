@@ -78,8 +78,9 @@ const full = (dtype: "f32" | "f16" | "bf16"): CacheKind => ({
   bits: () => 8 * bytesOf[dtype],
 });
 
-function packed(name: string, kind: PackedKind, given: object): CacheKind {
-  const options = checkOptions(name, kind.options, given);
+function packed(base: string, kind: PackedKind, given: object): CacheKind {
+  const options = checkOptions(base, kind.options, given);
+  const name = label(base, given);
   const recipe = (shape: LayerShape, layer: number, layers: number) => {
     const { kvHeads, headDim, rotaryDim = headDim, calibration } = shape;
     return kind.recipe({ kvHeads, headDim, rotaryDim, calibration, options, layer, layers });
@@ -153,7 +154,7 @@ function named(name: string, options: object): CacheKind {
     return fullKinds[name as keyof typeof fullKinds]; // checked above
   }
   if (Object.hasOwn(packedKinds, name)) {
-    return packed(label(name, options), packedKinds[name as keyof typeof packedKinds], options);
+    return packed(name, packedKinds[name as keyof typeof packedKinds], options);
   }
   throw new RangeError(`unknown cache kind "${name}": expected one of ${cacheNames.join(", ")}`);
 }
