@@ -6,6 +6,7 @@
  */
 import { fwhtReference } from "../ops/fwht/fwht.reference.js";
 import { packedEnd, ringTokens, type SideFormat } from "../ops/packed-kv/format.js";
+import { LEVELS } from "../ops/packed-kv/levels.js";
 import {
   type MarkState,
   markDecodeReference,
@@ -17,7 +18,6 @@ import {
   cacheHalf,
   cacheHalfValue,
   codeAt,
-  LEVELS,
   levelBits,
   type PackedRow,
   packBlock,
