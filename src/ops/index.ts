@@ -1,6 +1,7 @@
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
 export { embedding } from "./embedding/embedding.js";
+export { fwht, widestBlock } from "./fwht/fwht.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
@@ -23,7 +24,7 @@ export {
   type SideFormat,
 } from "./packed-kv/format.js";
 export { dropMarks, type MarkRule, markTokens } from "./packed-kv/mark-tokens.js";
-export { packKv } from "./packed-kv/pack.js";
+export { packKv, packRows } from "./packed-kv/pack.js";
 export type { PackedPages, PackedSegment } from "./packed-kv/packed-pages.js";
 export { type PreparedKv, prepareKv } from "./packed-kv/prepare.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";

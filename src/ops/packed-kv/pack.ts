@@ -61,6 +61,9 @@ export function packKv(qkv: Tensor, prepared: PreparedKv, pages: PackedPages, o:
   checkQkv("packKv", qkv, pages, o.heads, step);
   const { device } = qkv;
   const { kvHeads, headDim, ropeAtRead, meanPairs } = pages.format;
+  if (ringTokens(pages.format) > 0 && !pages.side && o.part !== "side") {
+    throw new ShapeError("packKv", "side", "the entries that tokens come from (a further store: the first's)", "none");
+  }
   const { keyRows } = prepared;
   if (ropeAtRead && !(keyRows && sameShape(keyRows.shape, [step.tokenCount, kvHeads * headDim]))) {
     throw new ShapeError("packKv", "prepared.keyRows", `[T=${step.tokenCount}, ${kvHeads * headDim}]`, "others");

@@ -71,3 +71,16 @@ export function readRow(page: Uint32Array, shape: PageShape, head: number, slot:
     return norm * Math.fround(scale * code(c) + offset);
   });
 }
+
+/** Parameter words of a token slot's head: a word a group, or (layout "channel") a word a channel of its block. */
+export function rowParameters(page: Uint32Array, shape: PageShape, head: number, slot: number): Uint32Array {
+  const { side, kvHeads, headDim } = shape;
+  const at = pageSections(side, kvHeads, headDim);
+  if (side.quantiser === "levels") return new Uint32Array(0);
+  const isToken = side.layout === "token";
+  const count = isToken ? headDim / side.group : headDim;
+  const line = isToken
+    ? head * PACKED_PAGE_TOKENS + slot
+    : head * (PACKED_PAGE_TOKENS / side.group) + Math.floor(slot / side.group);
+  return page.subarray(at.params + line * count, at.params + (line + 1) * count);
+}
