@@ -26,6 +26,8 @@ export interface DecodeVariant {
   readonly subgroups: boolean;
   /** The store has bits of tokens to be left out. */
   readonly skips: boolean;
+  /** A page's words are loaded while the one before it is worked on: more registers, less waiting. */
+  readonly prefetch: boolean;
 }
 
 export const decodeParams = params({
@@ -77,6 +79,8 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
   const valueSections = pageSections(values, kvHeads, headDim);
   const pairsPerLane = Math.ceil(meanPairs / lanes);
   const hasKeys = !ropeAtRead;
+  // Parameters of channels are read four at a time, whatever codes are.
+  const keyBuffer = byChannel ? 4 : k.load;
   let binding = 7;
   const optional = (present: boolean, name: string, type: string) => {
     if (!present) return "";
@@ -108,12 +112,12 @@ ${
   byChannel
     ? each(upTo(keyVectors.length), (i) => {
         const unit = Math.floor(i / perKeyUnit);
-        const channels = fourOf(k, i, (code) => k.unit.channelOf[code]!);
+        const channels = fourOf(k, i, (code) => unit * k.unit.channels + k.unit.channelOf[code]!);
+        const param = (c: number) => `unpack2x16float(cw${Math.floor(c / 4)}.${"xyzw"[c % 4]})`;
         return `
-    var c${i} = array<vec2f, 4>();
-${each(upTo(4), (c) => `    c${i}[${c}] = unpack2x16float(keyWord(blockParams + min(lane * KEY_LANE_CHANNELS + ${unit * k.unit.channels + channels[c]!}u, D - 1u)));`)}
-    let s${i} = vec4f(c${i}[0].x, c${i}[1].x, c${i}[2].x, c${i}[3].x);
-    let o${i} = fma(vec4f(${literal(k.unit.centre)}), s${i}, vec4f(c${i}[0].y, c${i}[1].y, c${i}[2].y, c${i}[3].y)) * ${powers(k, i, 1)};
+${each(upTo(4), (c) => `    let c${i}_${c} = ${param(channels[c]!)};`)}
+    let s${i} = vec4f(c${i}_0.x, c${i}_1.x, c${i}_2.x, c${i}_3.x);
+    let o${i} = fma(vec4f(${literal(k.unit.centre)}), s${i}, vec4f(c${i}_0.y, c${i}_1.y, c${i}_2.y, c${i}_3.y)) * ${powers(k, i, 1)};
 ${each(heads, (h) => `    let r${h}_${i} = ${q(h, i)} * s${i};`)}`;
       })
     : ""
@@ -184,6 +188,82 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
   const keyCode = (u: number, unit: number, share: LaneShare) => component(`kw${u}`, unit, share.load);
   const keyHigh = (u: number, unit: number) => `kh${u}_${unit}`;
 
+  /** What is loaded of a page: an expression of `page`, and the statement that makes of it what is worked with. */
+  interface Raw {
+    readonly name: string;
+    readonly expression: string;
+    readonly made: string;
+  }
+  const raw: Raw[] = [];
+  const sideLoads = (u: number, isKey: boolean) => {
+    const [side, share, sections] = isKey ? [keys, k, keySections] : [values, val, valueSections];
+    const letter = isKey ? "k" : "v";
+    const fn = isKey ? "keyWord" : "valueWord";
+    const start = `u32(page) * ${isKey ? "KEY" : "VALUE"}_WORDS`;
+    const line = `(kvHead * PAGE + at${u})`;
+    for (const i of upTo(share.units / share.load)) {
+      const at = `${start} + ${line} * ${sections.rowWords}u + lane * ${share.units}u + ${i * share.load}u`;
+      const name = `${letter}w${u}_${i}`;
+      raw.push({
+        name,
+        expression: loadWords(isKey ? "keys" : "values", isKey ? keyBuffer : val.load, share.load, at),
+        made: "",
+      });
+    }
+    if (side.bits === 3) {
+      const low = Math.ceil(headDim / 16);
+      for (const i of upTo(share.units)) {
+        const unit = `(lane * ${share.units}u + ${i}u)`;
+        raw.push({
+          name: `${letter}x${u}_${i}`,
+          expression: `${fn}(${start} + ${line} * ${sections.rowWords}u + ${low}u + min(${unit} / 2u, ${sections.rowWords - low - 1}u))`,
+          made: `    let ${letter}h${u}_${i} = ${letter}x${u}_${i} >> (16u * (${unit} % 2u));`,
+        });
+      }
+    }
+    const groups = headDim / side.group;
+    if (hasParams(side) && side.layout === "token") {
+      for (const r of upTo(share.units / share.runUnits)) {
+        const channel = `(lane * ${share.units}u + ${r * share.runUnits}u) * ${share.unit.channels}u`;
+        raw.push({
+          name: `${letter}q${u}_${r}`,
+          expression: `${fn}(${start} + ${sections.params}u + ${line} * ${groups}u + min(${channel} / ${side.group}u, ${groups - 1}u))`,
+          made: `    let ${letter}p${u}_${r} = unpack2x16float(${letter}q${u}_${r});`,
+        });
+      }
+    }
+    if (hasScales(side)) {
+      raw.push({
+        name: `${letter}t${u}`,
+        expression: `${fn}(${start} + ${sections.scales}u + ${line} / 2u)`,
+        made: `    let ${letter}s${u} = half(${letter}t${u}, at${u} % 2u);`,
+      });
+    }
+  };
+  for (const u of tokens) {
+    if (hasKeys) sideLoads(u, true);
+    sideLoads(u, false);
+  }
+  if (byChannel) {
+    const block = `(kvHead * ${PACKED_PAGE_TOKENS / keys.group}u + firstAt / ${keys.group}u) * D`;
+    for (const i of upTo(keyVectors.length)) {
+      const channel = `min(lane * KEY_LANE_CHANNELS + ${4 * i}u, D - 4u)`;
+      raw.push({
+        name: `cw${i}`,
+        expression: `keys[(u32(page) * KEY_WORDS + ${keySections.params}u + ${block} + ${channel}) / 4u]`,
+        made: "",
+      });
+    }
+  }
+  if (!hasKeys) {
+    for (const u of tokens) {
+      for (const h of heads) {
+        const at = `(token * p.heads + firstHead + ${h}u) * p.scoreStride + u32(max(upcoming, 0)) * PAGE + at${u}`;
+        raw.push({ name: `score${u}_${h}`, expression: `scores[${at}]`, made: "" });
+      }
+    }
+  }
+
   return {
     label,
     code: /* wgsl */ `${subgroups ? "enable subgroups;" : ""}
@@ -210,7 +290,7 @@ ${decodeParams.wgsl}
 @group(0) @binding(4) var<storage, read> tokens: array<vec4i>;        // id, position, row, slot
 @group(0) @binding(5) var<storage, read> cuts: array<vec2i>;          // [slots]: floor, shift
 @group(0) @binding(6) var<storage, read_write> parts: array<f32>;     // [part, T, H, PART]
-@group(0) @binding(7) var<storage, read> ${hasKeys ? `keys: array<${words(k.load)}>;         // [pages, KEY_WORDS]` : "scores: array<f32>;"}
+@group(0) @binding(7) var<storage, read> ${hasKeys ? `keys: array<${words(keyBuffer)}>;         // [pages, KEY_WORDS]` : "scores: array<f32>;"}
 ${optional(byChannel, "blocks", "vec2i")}
 ${optional(v.skips, "skips", "u32")}
 ${optional(meanPairs > 0, "meanTerms", "vec2f")}
@@ -224,7 +304,7 @@ var<workgroup> sums: array<f32, THREADS>;
 
 ${packedEndWgsl(format)}
 fn half(word: u32, odd: u32) -> f32 { return unpack2x16float(word >> (16u * odd)).x; }
-${hasKeys ? `fn keyWord(at: u32) -> u32 { return ${scalar("keys", k.load)}; }` : ""}
+${hasKeys ? `fn keyWord(at: u32) -> u32 { return ${scalar("keys", keyBuffer)}; }` : ""}
 fn valueWord(at: u32) -> u32 { return ${scalar("values", val.load)}; }
 ${
   subgroups
@@ -259,6 +339,22 @@ fn rotation(position: u32, pair: u32) -> vec2f {
   return vec2f(l.x * h.x - l.y * h.y, l.y * h.x + l.x * h.y);
 }`
     : ""
+}
+
+/** The first page from \`index\` on that this segment holds. */
+fn seek(slot: u32, index: i32, end: i32) -> i32 {
+  var at = index;
+  while (at < end) {
+    let page = pageTable[slot * p.pagesPerSlot + u32(at)] - p.firstPage;
+    if (page >= 0 && page < p.pages) { break; }
+    at++;
+  }
+  return at;
+}
+/** Its place in the segment; past the end any page will do, as nobody works with it. */
+fn held(slot: u32, index: i32, end: i32) -> i32 {
+  if (index >= end) { return 0; }
+  return pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;
 }
 
 @compute @workgroup_size(THREADS)
@@ -339,73 +435,30 @@ ${each(heads, (h) => each(valueVectors, (i) => `  var acc${h}_${i} = vec4f(0.0);
 ${each(heads, (h) => each(upTo(valueRuns), (r) => `  var shift${h}_${r} = 0.0;`))}
 ${each(heads, (h) => `  var best${h} = NOTHING;\n  var sum${h} = 0.0;`)}
 
-  for (var index = beginPage; index < endPage; index++) {
-    let page = pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;
-    if (page < 0 || page >= p.pages) { continue; }     // in another segment
-    let keyPage = u32(page) * KEY_WORDS;
-    let valuePage = u32(page) * VALUE_WORDS;
-    let firstAt = tokenLane / STRIDE * (STRIDE * LANES) + tokenLane % STRIDE;
-${each(tokens, (u) => {
-  const loads = (name: string, share: LaneShare, page: string, rowSize: number) => {
-    const perLoad = share.load;
-    return each(
-      upTo(share.units / perLoad),
-      (i) =>
-        `    let ${name}_${i} = ${page.startsWith("key") ? "keys" : "values"}[(${page} + (kvHead * PAGE + at${u}) * ${rowSize}u) / ${perLoad}u + lane * ${share.units / perLoad}u + ${i}u];`,
-    );
-  };
-  const highs = (name: string, share: LaneShare, fn: string, page: string, rowSize: number) => {
-    const low = Math.ceil(headDim / 16);
-    return each(
-      upTo(share.units),
-      (i) =>
-        `    let ${name}_${i} = ${fn}(${page} + (kvHead * PAGE + at${u}) * ${rowSize}u + ${low}u + min((lane * ${share.units}u + ${i}u) / 2u, ${rowSize - low - 1}u)) >> (16u * ((lane * ${share.units}u + ${i}u) % 2u));`,
-    );
-  };
-  const groups = (side: SideFormat) => headDim / side.group;
-  const paramsOf = (name: string, side: SideFormat, share: LaneShare, fn: string, page: string, section: number) =>
-    each(
-      upTo(share.units / share.runUnits),
-      (r) =>
-        `    let ${name}_${r} = unpack2x16float(${fn}(${page} + ${section}u + (kvHead * PAGE + at${u}) * ${groups(side)}u + min((lane * ${share.units}u + ${r * share.runUnits}u) * ${share.unit.channels}u / ${side.group}u, ${groups(side) - 1}u)));`,
-    );
-  const scaleOf = (name: string, fn: string, page: string, section: number) =>
-    `    let ${name} = half(${fn}(${page} + ${section}u + (kvHead * PAGE + at${u}) / 2u), at${u} % 2u);`;
-  return `
-    let at${u} = firstAt + ${u * stride}u;
-${hasKeys ? loads(`kw${u}`, k, "keyPage", keySections.rowWords) : ""}
-${loads(`vw${u}`, val, "valuePage", valueSections.rowWords)}
-${hasKeys && keys.bits === 3 ? highs(`kh${u}`, k, "keyWord", "keyPage", keySections.rowWords) : ""}
-${values.bits === 3 ? highs(`vh${u}`, val, "valueWord", "valuePage", valueSections.rowWords) : ""}
-${hasKeys && hasParams(keys) && !byChannel ? paramsOf(`kp${u}`, keys, k, "keyWord", "keyPage", keySections.params) : ""}
-${hasKeys && hasScales(keys) ? scaleOf(`ks${u}`, "keyWord", "keyPage", keySections.scales) : ""}
-${hasParams(values) ? paramsOf(`vp${u}`, values, val, "valueWord", "valuePage", valueSections.params) : scaleOf(`vs${u}`, "valueWord", "valuePage", valueSections.scales)}
-${
+  let firstAt = tokenLane / STRIDE * (STRIDE * LANES) + tokenLane % STRIDE;
+${each(tokens, (u) => `  let at${u} = firstAt + ${u * stride}u;`)}
+  var upcoming = seek(slot, beginPage, endPage);
+  var page = held(slot, upcoming, endPage);
+${v.prefetch ? each(raw, ({ name, expression }) => `  var next_${name} = ${expression};`) : ""}
+
+  while (upcoming < endPage) {
+    let index = upcoming;
+${v.prefetch ? each(raw, ({ name }) => `    let ${name} = next_${name};`) : each(raw, ({ name, expression }) => `    let ${name} = ${expression};`)}
+    // ${v.prefetch ? "The next page is on its way while this one is worked on." : "No page is fetched ahead."}
+    upcoming = seek(slot, index + 1, endPage);
+    page = held(slot, upcoming, endPage);
+${v.prefetch ? each(raw, ({ name, expression }) => `    next_${name} = ${expression};`) : ""}
+${each(raw, ({ made }) => made)}
+${each(tokens, (u) =>
   byChannel
     ? `    let block${u} = blocks[slot * p.tableWidth + u32(index) * ${PACKED_PAGE_TOKENS / keys.group}u + at${u} / ${keys.group}u];
     let position${u} = block${u}.x + i32(at${u} % ${keys.group}u);
     let seen${u} = index * i32(PAGE) + i32(at${u}) < slotsEnd && i32(at${u} % ${keys.group}u) < block${u}.y && position${u} >= lowest;`
     : `    let position${u} = index * i32(PAGE) + i32(at${u});
     var seen${u} = position${u} >= max(lowest, SINKS) && position${u} < end;
-${v.skips ? `    seen${u} = seen${u} && ((skips[slot * p.tableWidth + u32(position${u}) / 32u] >> (u32(position${u}) % 32u)) & 1u) == 0u;` : ""}`
-}`;
-})}
-${
-  byChannel
-    ? `    let blockParams = keyPage + ${keySections.params}u + (kvHead * ${PACKED_PAGE_TOKENS / keys.group}u + firstAt / ${keys.group}u) * D;`
-    : ""
-}
-${
-  hasKeys
-    ? scoresFromKeys()
-    : each(tokens, (u) =>
-        each(
-          heads,
-          (h) =>
-            `    let e${u}_${h} = scores[(token * p.heads + firstHead + ${h}u) * p.scoreStride + u32(index) * PAGE + at${u}];`,
-        ),
-      )
-}
+${v.skips ? `    seen${u} = seen${u} && ((skips[slot * p.tableWidth + u32(position${u}) / 32u] >> (u32(position${u}) % 32u)) & 1u) == 0u;` : ""}`,
+)}
+${hasKeys ? scoresFromKeys() : each(tokens, (u) => each(heads, (h) => `    let e${u}_${h} = score${u}_${h};`))}
 
     // The maximum: when it rises, what has been added up shrinks.
 ${each(heads, (h) => `    let most${h} = joined(max(best${h}, ${tokens.map((u) => `select(NOTHING, e${u}_${h}, seen${u})`).reduce((a, b) => `max(${a}, ${b})`)}));`)}
@@ -519,6 +572,14 @@ ${
 }
 `,
   };
+}
+
+/** Words at a place that is a multiple of `load`, from an array whose elements are as wide or wider. */
+function loadWords(buffer: string, width: number, load: number, at: string): string {
+  if (width === load) return load === 1 ? `${buffer}[${at}]` : `${buffer}[(${at}) / ${load}u]`;
+  if (load === 1) return `${buffer}[(${at}) / ${width}u][(${at}) % ${width}u]`;
+  const four = `${buffer}[(${at}) / ${width}u]`;
+  return `select(${four}.xy, ${four}.zw, ((${at}) & 2u) != 0u)`;
 }
 
 /** A fused sum of products of vectors, as an expression. */

@@ -85,6 +85,34 @@ const formats: readonly FormatCase[] = [
   { name: "four heads on two, by channel", format: { keys: channel(), headDim: 32 }, heads: 4 },
 ];
 
+/** RotateKV: keys packed before rotary, in the order of their means, rotated over several heads. */
+const rotated = (headDim: number, kvHeads: number, keyRotation: number, bits: SideFormat["bits"]) => ({
+  ...{ headDim, kvHeads, keyRotation, ropeAtRead: true, ordered: true, valueRotation: headDim & -headDim },
+  ...{ keys: side({ bits, quantiser: "zp" }), values: side({ quantiser: "zp" }), sinks: 0, recent: 0, marked: 3 },
+});
+const marks = { marked: [0, 1, 9] };
+const rotateKv = [
+  { name: "rotary at every read", format: rotated(16, 2, 32, 2), store: marks },
+  {
+    name: "rotary at every read, three segments",
+    format: rotated(16, 2, 32, 2),
+    store: { ...marks, segments: [2, 1, 2] },
+  },
+  {
+    name: "rotary at every read, no order, 3 bits",
+    format: { ...rotated(16, 2, 16, 3), ordered: false, marked: 0 },
+    ownKernel: true,
+  },
+  {
+    name: "rotary at every read, blocks across heads",
+    format: rotated(48, 4, 64, 4),
+    store: marks,
+    heads: 8,
+    ownKernel: true,
+  },
+  { name: "rotary at every read, rows in parts", format: rotated(128, 32, 512, 2), store: marks, ownKernel: true },
+] as const;
+
 const lengths: readonly { readonly name: string; readonly c: Omit<Case, "name"> }[] = [
   { name: "context 1", c: { rows: decodeRows(1) } },
   {
@@ -118,6 +146,7 @@ const lengths: readonly { readonly name: string; readonly c: Omit<Case, "name"> 
 const decodes: readonly Case[] = [
   ...formats.map((f) => ({ rows: decodeRows(5, 75), ...f })),
   ...lengths.map(({ name, c }) => ({ name, ...c })),
+  ...rotateKv.map((c) => ({ rows: decodeRows(5, 75, 190), ...c })),
 ].map((c) => ({ ...c, isDecode: true }));
 
 /** Rows of different lengths: a prompt's start, a continuation over a tile's border, a dead row, a single token. */
@@ -131,6 +160,10 @@ const ragged: readonly BatchRow[] = [
 const strict = { strictPrefill: true };
 const prefills: readonly Case[] = [
   ...formats.map((f) => ({ rows: [{ slot: 0, past: 60, count: 34 }], ...f, ownKernel: f.prefillToo !== true })),
+  ...rotateKv.map((c) => ({ rows: [{ slot: 0, past: 270, count: 3 }], ...c })),
+  ...rotateKv
+    .slice(0, 1)
+    .map((c) => ({ ...c, name: "strict, rotary at every read", format: { ...c.format, ...strict }, rows: ragged })),
   { name: "context 1", rows: [{ slot: 0, past: 0, count: 1 }] },
   { name: "ragged rows", rows: ragged },
   { name: "ragged rows by channel", rows: ragged, format: { keys: channel() } },
