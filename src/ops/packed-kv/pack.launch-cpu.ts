@@ -16,8 +16,13 @@ export function packOnCpu(
   plan: PackPlan | undefined,
   heads: number,
   step: Step,
-  part: "pages" | "side",
+  part: "pages" | "side" | "both",
 ): void {
+  if (part === "both") {
+    packOnCpu(device, qkv, pages, plan, heads, step, "pages");
+    packOnCpu(device, qkv, pages, plan, heads, step, "side");
+    return;
+  }
   const { format, side, markedTokens } = pages;
   const { kvHeads, headDim, sinks, recent, marked } = format;
   const ring = ringTokens(format);

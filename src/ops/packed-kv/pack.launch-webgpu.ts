@@ -1,4 +1,9 @@
-/** packKv on WebGPU: one launch a segment for the pages, one for the side store. */
+/**
+ * packKv on WebGPU: one launch a segment for the pages, one for the side store.
+ *
+ * In a decode step the first launch writes the side entries too: a step's only token takes the ring's one free entry, which no
+ * token that is being packed is in. (No marked token can be in the ring then: the step before has moved it.)
+ */
 import type { WebGpuDevice } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
@@ -23,8 +28,13 @@ export function packOnWebGpu(
   plan: PackPlan | undefined,
   heads: number,
   step: Step,
-  part: "pages" | "side",
+  part: "pages" | "side" | "both",
 ): void {
+  if (part === "both" && !(step.isDecode && plan && fits(device, pages, plan))) {
+    packOnWebGpu(device, qkv, pages, plan, heads, step, "pages");
+    packOnWebGpu(device, qkv, pages, plan, heads, step, "side");
+    return;
+  }
   const { format, side, cuts, markedTokens } = pages;
   const { kvHeads, headDim, sinks, recent, marked } = format;
   const ring = ringTokens(format);
@@ -43,8 +53,8 @@ export function packOnWebGpu(
     });
     return;
   }
-  if (plan) packPages(device, qkv, pages, plan, heads, step);
-  if (side && markedTokens && ring > 0) {
+  if (plan) packPages(device, qkv, pages, plan, heads, step, part === "both");
+  if (side && markedTokens && ring > 0 && part === "pages") {
     device.run(kept({}, packMarkedKernel), {
       buffers: [step.rows, cuts, side, markedTokens],
       params: sizes,
@@ -60,8 +70,9 @@ function packPages(
   plan: PackPlan,
   heads: number,
   step: Step,
+  withSide: boolean,
 ): void {
-  const { format, side } = pages;
+  const { format, side, markedTokens } = pages;
   const { kvHeads, headDim, sinks, recent, marked } = format;
   const { keys, values, rope, ringKeys, mean } = plan;
   const ring = ringTokens(format);
@@ -70,28 +81,35 @@ function packPages(
     keyRowsOnWebGpu(device, qkv, pages, rows, step);
   }
   const ownKeys = keys.tensor !== values.tensor ? keys.tensor : undefined;
-  const v: PackVariant = {
+  const v: Omit<PackVariant, "withSide" | "marked"> = {
     ...{ kvHeads, headDim, keys: format.keys, values: format.values, ring: ring > 0 },
     ...{ ownKeys: ownKeys !== undefined, ringKeys: ringKeys !== undefined },
     ...{ mean: mean !== undefined, keyRotation: mean ? format.keyRotation : 0 },
   };
-  const kernel = kept(v, packKernel);
   const units = blockTokens(format) > 1 ? kvHeads : Math.ceil(kvHeads / ROWS_PER_GROUP);
-  for (const segment of pages.segments) {
-    device.run(kernel, {
+  pages.segments.forEach((segment, i) => {
+    const sideHere = withSide && side !== undefined && i === 0;
+    const marks = sideHere ? markedTokens : undefined;
+    device.run(kept({ ...v, withSide: sideHere, marked: marks !== undefined }, packKernel), {
       buffers: present([
         ...[values.tensor, step.tokens, step.rows, pages.pageTable, pages.cuts, segment.keys, segment.values],
-        ...[ring > 0 ? side : undefined, ownKeys, ringKeys, mean, mean ? rope?.table : undefined],
+        ...[ring > 0 || sideHere ? side : undefined, ownKeys, ringKeys, mean, mean ? rope?.table : undefined, marks],
       ]),
       params: packParams.write({
         ...{ tokens: step.tokenCount, pagesPerSlot: pages.pageTable.shape[1]! },
         ...{ keyOffset: keys.offset, keyStride: keys.stride, valueOffset: values.offset, valueStride: values.stride },
         ...{ firstPage: segment.firstPage, pages: segment.pages },
-        ...{ sinks, recent, ring, entries: sinks + ring + marked },
+        ...{ sinks, recent, ring, entries: sinks + ring + marked, marked },
         ...{ rotaryDim: rope?.rotaryDim ?? 0, highLines: rope?.highLines ?? 1, zero: 0 },
       }),
-      grid: [...folded(step.tokenCount * units), 2],
+      grid: [...folded(step.tokenCount * units), sideHere ? 3 : 2],
       cost: { bytes: step.tokenCount * 8 * kvHeads * headDim, operations: step.tokenCount * 20 * kvHeads * headDim },
     });
-  }
+  });
+}
+
+/** Whether one launch may bind all that the pages and the side store need. */
+function fits(device: WebGpuDevice, pages: PackedPages, plan: PackPlan): boolean {
+  const more = [plan.keys.tensor !== plan.values.tensor, plan.ringKeys, plan.mean, plan.mean, pages.markedTokens];
+  return 8 + more.filter(Boolean).length <= device.limits.maxStorageBuffers;
 }

@@ -74,7 +74,8 @@ export function packKv(qkv: Tensor, prepared: PreparedKv, pages: PackedPages, o:
       offset: head * headDim,
       stride: (o.heads + 2 * kvHeads) * headDim,
     });
-    if (o.part !== "side") {
+    if (o.part === "side") launch(qkv, pages, undefined, o.heads, step, "side");
+    else {
       const hasRing = ringTokens(pages.format) > 0;
       using ringKeys =
         ropeAtRead && hasRing ? empty(device, [step.tokenCount, kvHeads * headDim], "f32", "ring keys") : undefined;
@@ -85,9 +86,8 @@ export function packKv(qkv: Tensor, prepared: PreparedKv, pages: PackedPages, o:
         mean: meanPairs > 0 ? pages.mean : undefined,
         rope: o.rope,
       };
-      launch(qkv, pages, plan, o.heads, step, "pages");
+      launch(qkv, pages, plan, o.heads, step, o.part ?? "both");
     }
-    if (o.part !== "pages") launch(qkv, pages, undefined, o.heads, step, "side");
   }
   record("packKv", [qkv], []);
 }
@@ -122,7 +122,7 @@ function launch(
   plan: PackPlan | undefined,
   heads: number,
   step: Step,
-  part: "pages" | "side",
+  part: "pages" | "side" | "both",
 ): void {
   const { device } = qkv;
   if (device.kind === "cpu") packOnCpu(device, qkv, pages, plan, heads, step, part);

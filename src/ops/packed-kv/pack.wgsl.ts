@@ -30,6 +30,9 @@ export interface PackVariant {
   /** A mean key is taken off, after this transform of it. */
   readonly mean: boolean;
   readonly keyRotation: number;
+  /** Decode steps, first segment: a third layer of workgroups writes the step's side entries. See `packOnWebGpu`. */
+  readonly withSide: boolean;
+  readonly marked: boolean;
 }
 
 export const packParams = params({
@@ -45,20 +48,24 @@ export const packParams = params({
   recent: "i32",
   ring: "i32",
   entries: "i32",
+  marked: "i32",
   rotaryDim: "u32",
   highLines: "u32",
   zero: "u32",
 });
 
-/** Buffers in order: values, tokens, rows, pageTable, cuts, key pages, value pages, then side, own keys, ringKeys, mean, table. */
+/**
+ * Buffers in order: values, tokens, rows, pageTable, cuts, key pages, value pages, then side, own keys, ringKeys, mean, table,
+ * markedTokens as far as the variant has them.
+ */
 export function packKernel(v: PackVariant): WebGpuKernel {
   const { kvHeads, headDim, keys, values } = v;
   const isBlock = keys.layout === "channel";
   let binding = 8;
-  const optional = (isPresent: boolean, name: string, type = "f32") => {
+  const optional = (isPresent: boolean, name: string, type = "f32", access = "read") => {
     if (!isPresent) return "";
     binding += 1;
-    return `@group(0) @binding(${binding - 1}) var<storage, read> ${name}: array<${type}>;`;
+    return `@group(0) @binding(${binding - 1}) var<storage, ${access}> ${name}: array<${type}>;`;
   };
   const sides = `${describe(keys)} / ${describe(values)}`;
   return {
@@ -79,11 +86,12 @@ ${packParams.wgsl}
 @group(0) @binding(5) var<storage, read> cuts: array<vec2i>;       // floor, shift
 @group(0) @binding(6) var<storage, read_write> keyPages: array<${wordType(keys)}>;
 @group(0) @binding(7) var<storage, read_write> valuePages: array<${wordType(values)}>;
-${optional(v.ring, "side", "u32")}
+${optional(v.ring || v.withSide, "side", "u32", v.withSide ? "read_write" : "read")}
 ${optional(v.ownKeys, "ownKeys")}
 ${optional(v.ringKeys, "ringKeys")}
 ${optional(v.mean, "mean")}
 ${optional(v.mean, "table")}
+${optional(v.marked, "markedTokens", "i32")}
 ${halfWgsl}
 ${exactWgsl}
 ${packedEndWgsl}
@@ -180,6 +188,7 @@ ${pageWrites(values, "V", "valuePages")}
 ${isBlock ? "" : rowFunction(v, keys, "K")}
 ${rowFunction(v, values, "V")}
 ${isBlock ? blockFunction(v) : ""}
+${v.withSide ? storeEntriesWgsl("source", "HEADS * D", isBlock ? "BLOCK" : "1", v.marked) : ""}
 
 @compute @workgroup_size(64)
 fn main(
@@ -189,6 +198,16 @@ fn main(
   const UNITS = ${isBlock ? "HEADS" : "(HEADS + ROWS - 1u) / ROWS"};
   let t = index / UNITS;
   if (t >= p.tokens) { return; }
+${
+  v.withSide
+    ? `  if (group.z == 2u) {
+    for (var c = index % UNITS * 64u + lane; c < HEADS * D; c += UNITS * 64u) {
+      storeEntries(t, p.valueOffset + t * p.valueStride - HEADS * D, c);
+    }
+    return;
+  }`
+    : ""
+}
   let w = work(t);
   if (!w.isNeeded) { return; }
   let unit = index % UNITS;
@@ -444,6 +463,35 @@ ${
 }`;
 }
 
+/**
+ * `fn storeEntries(t, start, c)`: word c (two channels) of the step's token t to all its side entries; its keys and values, side
+ * by side as in an entry, begin at number `start` of the buffer.
+ */
+function storeEntriesWgsl(buffer: string, channels: string, block: string, marked: boolean): string {
+  return /* wgsl */ `
+fn storeEntries(t: u32, start: u32, c: u32) {
+  let token = tokens[t];
+  if (token.w < 0) { return; }
+  let row = rows[token.z];
+  let j = row.w + i32(t) - row.x;
+  let at = start + 2u * c;
+  let word = halfOf(sanitised(${buffer}[at])) | (halfOf(sanitised(${buffer}[at + 1u])) << 16u);
+  let first = token.w * p.entries;
+  if (j < p.sinks) { side[u32(first + j) * ${channels} + c] = word; }
+  if (p.ring > 0 && j >= packedEnd(p.sinks, p.recent, ${block}, row.w + row.y, cuts[token.w].x)) {
+    side[u32(first + p.sinks + j % p.ring) * ${channels} + c] = word;
+  }
+${
+  marked
+    ? `
+  for (var i = 0; i < p.marked; i++) {
+    if (markedTokens[token.w * p.marked + i] == j) { side[u32(first + p.sinks + p.ring + i) * ${channels} + c] = word; }
+  }`
+    : ""
+}
+}`;
+}
+
 export interface SideVariant {
   readonly marked: boolean;
 }
@@ -479,6 +527,7 @@ ${sideParams.wgsl}
 ${v.marked ? "@group(0) @binding(6) var<storage, read> markedTokens: array<i32>;  // [slots, marked]" : ""}
 ${halfWgsl}
 ${packedEndWgsl}
+${storeEntriesWgsl("qkv", "p.channels", "p.block", v.marked)}
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32,
@@ -486,26 +535,7 @@ fn main(
   let index = (group.x + group.y * groups.x) * 64u + lane;
   let t = index / p.channels;
   if (t >= p.tokens) { return; }
-  let token = tokens[t];
-  if (token.w < 0) { return; }
-  let row = rows[token.z];
-  let j = row.w + i32(t) - row.x;
-  let c = index % p.channels;
-  let start = (t * (p.heads * p.headDim + 2u * p.channels)) + p.heads * p.headDim + 2u * c;
-  let word = halfOf(sanitised(qkv[start])) | (halfOf(sanitised(qkv[start + 1u])) << 16u);
-  let first = token.w * p.entries;
-  if (j < p.sinks) { side[u32(first + j) * p.channels + c] = word; }
-  if (p.ring > 0 && j >= packedEnd(p.sinks, p.recent, p.block, row.w + row.y, cuts[token.w].x)) {
-    side[u32(first + p.sinks + j % p.ring) * p.channels + c] = word;
-  }
-${
-  v.marked
-    ? `
-  for (var i = 0; i < p.marked; i++) {
-    if (markedTokens[token.w * p.marked + i] == j) { side[u32(first + p.sinks + p.ring + i) * p.channels + c] = word; }
-  }`
-    : ""
-}
+  storeEntries(t, t * (p.heads * p.headDim + 2u * p.channels) + p.heads * p.headDim, index % p.channels);
 }`,
   };
 }
@@ -544,7 +574,7 @@ export function packVariants(): WebGpuKernel[] {
   const levels = (bits: 2 | 3, group: number) => ({ ...side, bits, quantiser: "levels", group }) as const;
   const plain = {
     ...{ kvHeads: 3, headDim: 80, keys: side, values: side, ring: false, ownKeys: false, ringKeys: false },
-    ...{ mean: false, keyRotation: 0 },
+    ...{ mean: false, keyRotation: 0, withSide: false, marked: false },
   };
   return [
     ...[
@@ -552,8 +582,9 @@ export function packVariants(): WebGpuKernel[] {
       { ...plain, keys: { ...side, bits: 3, quantiser: "zp" }, values: { ...side, bits: 8, group: 80 }, ring: true },
       { ...plain, keys: { ...side, bits: 4, quantiser: "zp" }, ownKeys: true },
       { ...plain, keys: side, ownKeys: true, ring: true, ringKeys: true },
-      { ...plain, keys: { ...side, norm: true, bits: 8 } },
-      { ...plain, keys: { ...side, norm: true, layout: "channel", group: 32 }, ring: true },
+      { ...plain, keys: { ...side, norm: true, bits: 8 }, withSide: true },
+      { ...plain, keys: side, ownKeys: true, withSide: true, marked: true },
+      { ...plain, keys: { ...side, norm: true, layout: "channel", group: 32 }, ring: true, withSide: true },
       { ...plain, keys: { ...side, bits: 3, layout: "channel", group: 128 }, ring: true },
       { ...plain, keys: levels(2, 80), values: levels(3, 80), mean: true, keyRotation: 16, ring: true },
       { ...plain, headDim: 256, keys: levels(3, 256), values: levels(2, 256), mean: true, keyRotation: 256 },

@@ -47,6 +47,7 @@ function optionalBindings(first: number) {
 export function prepareKernel(v: PrepareVariant): WebGpuKernel {
   const optional = optionalBindings(3);
   const hasMean = v.meanPairs > 0;
+  const hasNorm = v.qNorm || v.kNorm;
   const transforms = [...new Set([v.keyRotation, v.valueRotation])].filter((width) => width > 0);
   const transform = (width: number) =>
     `  hadamard${width}(start, lane % LANES, select(0u, D, ${[
@@ -77,7 +78,7 @@ ${v.rope ? rotationWgsl : ""}
 
 // Whole heads are here before anything is written: pairs and transforms reach across lanes.
 var<workgroup> x: array<f32, HEADS * D>;
-var<workgroup> squares: array<f32, HEADS * LANES>;
+${hasNorm ? "var<workgroup> squares: array<f32, HEADS * LANES>;" : ""}
 ${transforms.map((width) => hadamardSnippet({ name: `hadamard${width}`, array: "x", width, lanes: 16 })).join("")}
 
 fn qFactor(channel: u32, inverseRms: f32) -> f32 { ${weight("qWeight", v.qNorm)} }
@@ -110,12 +111,18 @@ fn main(
     x[start + c] = value;
     sum += value * value;
   }
-  squares[lane] = sum;
+${hasNorm ? "  squares[lane] = sum;" : ""}
   workgroupBarrier();
 
+  var inverseRms = 1.0;
+${
+  hasNorm
+    ? `
   var total = 0.0;
   for (var i = 0u; i < LANES; i++) { total += squares[lane / LANES * LANES + i]; }
-  let inverseRms = inverseSqrt(total / f32(D) + p.eps);
+  inverseRms = inverseSqrt(total / f32(D) + p.eps);`
+    : ""
+}
   let position = u32(max(tokens[token].y, 0));
   if (!isValue) {
     let rotary = ${v.rope ? "p.rotaryDim" : "0u"};
