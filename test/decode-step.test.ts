@@ -29,37 +29,44 @@ function endlessControl(position: number): Int32Array {
 }
 
 describe.each(await devices())("a decode step on $label", (device) => {
-  test("100 replays make no new buffer and no new bind group, and the tokens stay on the device", async () => {
-    using model = await loadLanguageModel(device, folder);
-    using pool = new SequencePool(device, model.state, { slots: 2, maxTokens: 200 });
-    using sequence = pool.open();
-    sequence.reserve(130);
-    using batch = new DecodeBatch(model, pool, 1);
-    const controls = new Int32Array(2 * CONTROL_WORDS);
-    controls.set(endlessControl(1), sequence.slot * CONTROL_WORDS);
-    pool.controls.write(controls);
-    batch.seat([{ slot: sequence.slot, token: 7, position: 0 }]);
-    batch.run(4, 120);
-    const tokens = (await batch.outputs(4)).map(([row]) => row?.token);
+  // Packed kinds on a software adapter: src/cache/packed-cache.test.ts, with shorter runs.
+  const kinds = device.isSoftware
+    ? ["f32"]
+    : ["f32", "normsplit-2:recent=4", "meansplit-2", "rotatekv-2", "akvq-2:recent=9"];
+  test.each(kinds)(
+    "100 replays with %s make no new buffer and no new bind group, and the tokens stay on the device",
+    async (kv) => {
+      using model = await loadLanguageModel(device, folder);
+      using pool = new SequencePool(device, model.state, { slots: 2, kv, maxTokens: 200 });
+      using sequence = pool.open();
+      sequence.reserve(130);
+      using batch = new DecodeBatch(model, pool, 1);
+      const controls = new Int32Array(2 * CONTROL_WORDS);
+      controls.set(endlessControl(1), sequence.slot * CONTROL_WORDS);
+      pool.controls.write(controls);
+      batch.seat([{ slot: sequence.slot, token: 7, position: 0 }]);
+      batch.run(4, 120);
+      const tokens = (await batch.outputs(4)).map(([row]) => row?.token);
 
-    const counters = () =>
-      device.kind === "webgpu"
-        ? {
-            buffers: device.counters.buffers,
-            bindGroups: device.counters.bindGroups,
-            pipelines: device.counters.pipelines,
-          }
-        : { blocks: device.memory.blocksMade };
-    const before = { ...counters(), live: device.memory.live };
-    for (let i = 0; i < 4; i++) {
-      batch.run(25, 120);
-      for (const [row] of await batch.outputs(25)) tokens.push(row?.token);
-    }
-    // Reading the ring back uses one staging buffer, made by the first read.
-    expect({ ...counters(), live: device.memory.live }).toEqual(before);
-    expect(tokens).toHaveLength(104);
-    expect(tokens.every((token) => token !== undefined && token >= 0 && token < model.vocabSize)).toBe(true);
-  });
+      const counters = () =>
+        device.kind === "webgpu"
+          ? {
+              buffers: device.counters.buffers,
+              bindGroups: device.counters.bindGroups,
+              pipelines: device.counters.pipelines,
+            }
+          : { blocks: device.memory.blocksMade };
+      const before = { ...counters(), live: device.memory.live };
+      for (let i = 0; i < 4; i++) {
+        batch.run(25, 120);
+        for (const [row] of await batch.outputs(25)) tokens.push(row?.token);
+      }
+      // Reading the ring back uses one staging buffer, made by the first read.
+      expect({ ...counters(), live: device.memory.live }).toEqual(before);
+      expect(tokens).toHaveLength(104);
+      expect(tokens.every((token) => token !== undefined && token >= 0 && token < model.vocabSize)).toBe(true);
+    },
+  );
 
   test("the number of launches does not depend on the batch", async () => {
     using model = await loadLanguageModel(device, folder);

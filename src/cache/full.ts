@@ -76,6 +76,18 @@ export class FullCache implements LayerCache, KvPages {
     return attention(qkv, this, { heads, scale, ...(window !== undefined ? { window } : {}) }, step);
   }
 
+  keep(qkv: Tensor, options: HeadOptions, step: Step): void {
+    this.append(qkv, options, step);
+  }
+
+  slotBytes(pages: number): number {
+    return pages * 2 * fullPageBytes(this);
+  }
+
+  open(): void {
+    // A new sequence writes every position before it reads it.
+  }
+
   trim(): void {
     // Positions behind the new end are overwritten by the next append and never read before.
   }

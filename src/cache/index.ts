@@ -1,3 +1,13 @@
+export {
+  CALIBRATION_FILE,
+  CalibrationError,
+  type CalibrationShape,
+  calibrationTensors,
+  type KvCalibration,
+  type LayerCalibration,
+  readCalibration,
+} from "./calibration.js";
 export { FullCache } from "./full.js";
+export type { PackedOptions } from "./packed-options.js";
 export { PoolError, type PoolOptions, Sequence, SequencePool, type SequenceSnapshot, type StateSpec } from "./pool.js";
-export { type CacheKind, type CacheName, cacheKind, cacheNames } from "./registry.js";
+export { type CacheConfig, type CacheKind, type CacheName, cacheKind, cacheNames } from "./registry.js";

@@ -90,6 +90,6 @@ describe.each(await devices())("the pool on $label", (device) => {
 
 test("an unknown cache kind is named", () => {
   expect(() => cacheKind("f8")).toThrowErrorMatchingInlineSnapshot(
-    `[RangeError: unknown cache kind "f8": expected one of f32, f16, bf16]`,
+    `[RangeError: unknown cache kind "f8": expected one of f32, f16, bf16, int8, int4, rtn-2, rtn-3, rtn-4, kivi-2, kivi-3, kivi-4, rotatekv-2, rotatekv-3, rotatekv-4, akvq-2, normsplit-2, normsplit-3, meansplit-2, meansplit-3, 2bit]`,
   );
 });

@@ -6,15 +6,24 @@
  */
 import type { Device } from "../device/index.js";
 import type { CacheSnapshot, LayerCache } from "../nn/index.js";
-import { CONTROL_WORDS, PAGE_TOKENS } from "../ops/index.js";
+import { CONTROL_WORDS, type PackedFormat } from "../ops/index.js";
 import { empty, type Tensor, upload, zeros } from "../tensor/index.js";
-import { cacheKind } from "./registry.js";
+import type { KvCalibration } from "./calibration.js";
+import { PoolError } from "./pool-error.js";
+import { type CacheConfig, type CacheKind, cacheKind } from "./registry.js";
+import { SlotTables, type SlotTablesSnapshot, slotTablesKey } from "./slot-tables.js";
+
+export { PoolError } from "./pool-error.js";
 
 /** What a model keeps per sequence. */
 export interface StateSpec {
   readonly softmaxLayers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Rotary channels of a head. Default: all. */
+  readonly rotaryDim?: number;
+  /** What some kinds of caches know about the model's keys beforehand. */
+  readonly calibration?: KvCalibration | undefined;
   readonly lightningLayers: number;
   readonly lightningHeads: number;
   readonly lightningHeadDim: number;
@@ -26,15 +35,10 @@ export interface StateSpec {
 export interface PoolOptions {
   /** Sequences at a time. Each costs its lightning states from the start: H·d·d·4 bytes a layer. Default 4. */
   readonly slots?: number;
-  /** Cache kind, see `cacheNames`. Default f32. */
-  readonly kv?: string;
+  /** Cache kind: a name of `cacheNames`, with options behind a colon (`normsplit-2:recent=16`), or an object. Default f32. */
+  readonly kv?: string | CacheConfig | CacheKind;
   /** Longest sequence; sizes the page table only. Default: the model's maximum, at most 1,048,576. */
   readonly maxTokens?: number;
-}
-
-/** All slots are taken, or a sequence would pass its longest length. */
-export class PoolError extends Error {
-  override readonly name = "PoolError";
 }
 
 /** Where a sequence stood: its length and everything that later steps overwrite. */
@@ -46,6 +50,7 @@ export interface SequenceSnapshot extends Disposable {
 interface StoredSnapshot extends SequenceSnapshot {
   readonly states: readonly Tensor[];
   readonly caches: readonly (CacheSnapshot | undefined)[];
+  readonly tables: readonly SlotTablesSnapshot[];
 }
 
 const FIRST_SEGMENT_PAGES = 32;
@@ -53,6 +58,7 @@ const FIRST_SEGMENT_PAGES = 32;
 export class SequencePool implements Disposable {
   readonly slots: number;
   readonly maxTokens: number;
+  /** The kind's name. */
   readonly kv: string;
   /** One per softmax layer. */
   readonly caches: readonly LayerCache[];
@@ -64,6 +70,9 @@ export class SequencePool implements Disposable {
   /** u32 [slots, ⌈V/32⌉]: token ids that occurred in the slot's sequence. */
   readonly seen: Tensor;
 
+  private readonly kind: CacheKind;
+  /** Shared by the layers that pack by the same rule; none for kinds with a place for every position. */
+  private readonly tables = new Map<string, SlotTables>();
   private readonly freeSlots: number[];
   private readonly freePages: number[] = [];
   private pageCount = 0;
@@ -75,10 +84,10 @@ export class SequencePool implements Disposable {
     options: PoolOptions = {},
   ) {
     this.slots = options.slots ?? 4;
-    this.kv = options.kv ?? "f32";
+    this.kind = cacheKind(options.kv ?? "f32");
+    this.kv = this.kind.name;
     this.maxTokens = Math.min(options.maxTokens ?? 2 ** 20, spec.maxPositions);
-    const kind = cacheKind(this.kv);
-    const pagesPerSlot = Math.ceil(this.maxTokens / PAGE_TOKENS);
+    const pagesPerSlot = this.kind.pagesPerSlot(this.maxTokens);
     this.pageTable = upload(
       device,
       new Int32Array(this.slots * pagesPerSlot).fill(-1),
@@ -88,7 +97,14 @@ export class SequencePool implements Disposable {
     this.controls = zeros(device, [this.slots, CONTROL_WORDS], "i32", "controls");
     this.seen = zeros(device, [this.slots, Math.ceil(spec.vocabSize / 32)], "u32", "seen tokens");
     this.caches = Array.from({ length: spec.softmaxLayers }, (_, layer) =>
-      kind.create(device, { ...spec, pageTable: this.pageTable, layer, layers: spec.softmaxLayers }),
+      this.kind.create(device, {
+        ...spec,
+        pageTable: this.pageTable,
+        maxTokens: this.maxTokens,
+        layer,
+        layers: spec.softmaxLayers,
+        slotTables: (format) => this.slotTables(format, pagesPerSlot),
+      }),
     );
     const { lightningHeads: h, lightningHeadDim: d } = spec;
     this.states = Array.from({ length: spec.lightningLayers }, () =>
@@ -105,7 +121,27 @@ export class SequencePool implements Disposable {
   get bytes(): number {
     const sum = (parts: readonly { bytes?: number; byteLength?: number }[]) =>
       parts.reduce((total, part) => total + (part.bytes ?? part.byteLength ?? 0), 0);
-    return sum(this.caches) + sum(this.states);
+    return sum(this.caches) + sum(this.states) + sum([...this.tables.values()]);
+  }
+
+  private slotTables(format: PackedFormat, pagesPerSlot: number): SlotTables {
+    const key = slotTablesKey(format);
+    let tables = this.tables.get(key);
+    if (!tables) {
+      tables = new SlotTables(this.device, format, this.slots, pagesPerSlot);
+      this.tables.set(key, tables);
+    }
+    return tables;
+  }
+
+  /** @internal */
+  get packedTables(): readonly SlotTables[] {
+    return [...this.tables.values()];
+  }
+
+  /** Token slots of a page. */
+  get pageTokens(): number {
+    return this.kind.pageTokens;
   }
 
   /** Number of segments so far: when it changes, a captured step must be captured anew. */
@@ -121,6 +157,8 @@ export class SequencePool implements Disposable {
     for (const state of this.states) clearRow(this.device, state, slot);
     clearRow(this.device, this.seen, slot);
     clearRow(this.device, this.controls, slot);
+    for (const table of this.tables.values()) table.open(slot);
+    for (const cache of this.caches) cache.open(slot);
     const sequence = new Sequence(this, slot);
     this.sequences.add(sequence);
     return sequence;
@@ -131,13 +169,59 @@ export class SequencePool implements Disposable {
     if (tokens > this.maxTokens) {
       throw new PoolError(`the sequence would reach ${tokens} tokens; its longest length is ${this.maxTokens}`);
     }
-    const wanted = this.spec.softmaxLayers === 0 ? 0 : Math.ceil(tokens / PAGE_TOKENS);
+    const { pageTokens } = this.kind;
+    // One at least, though nothing be packed yet: kernels want a segment to look into.
+    const slots = Math.max(1, this.tokenSlots(slot, tokens));
+    const wanted = this.spec.softmaxLayers === 0 ? 0 : Math.ceil(slots / pageTokens);
+    if (wanted > (this.pageTable.shape[1] ?? 0)) {
+      throw new PoolError("the sequence was cut inside packed blocks too often: start it anew");
+    }
     const first = pages.length;
     while (pages.length < wanted) {
       if (this.freePages.length === 0) this.grow();
       pages.push(this.freePages.pop() as number); // grow() added at least one
     }
-    if (pages.length > first) this.writePageTable(slot, first, pages.slice(first));
+    if (pages.length === first) return;
+    this.writePageTable(slot, first, pages.slice(first));
+    for (const table of this.tables.values()) table.reserved(slot, pages.length * pageTokens);
+  }
+
+  /** Token slots that the first `tokens` tokens of a slot take in pages. */
+  private tokenSlots(slot: number, tokens: number): number {
+    if (this.tables.size === 0) return tokens;
+    return Math.max(...this.packedTables.map((table) => table.tokenSlots(slot, tokens)));
+  }
+
+  /** @internal Tokens of the slot that `pages` pages suffice for. */
+  capacity(slot: number, pages: number): number {
+    if (this.spec.softmaxLayers === 0) return this.maxTokens;
+    const room = pages * this.kind.pageTokens;
+    if (this.tables.size === 0) return room;
+    return Math.min(this.maxTokens, ...this.packedTables.map((table) => table.capacity(slot, room)));
+  }
+
+  /** Bits of device memory for each key and value component of the open sequences; undefined without any. */
+  get effectiveBits(): number | undefined {
+    const { bytes, components } = this.use;
+    return components === 0 ? undefined : (8 * bytes) / components;
+  }
+
+  /**
+   * What the open sequences' caches use: pages with all their parameters, side stores, tables; and how many components of
+   * keys and values they hold.
+   */
+  get use(): { readonly bytes: number; readonly components: number } {
+    const { softmaxLayers, kvHeads, headDim } = this.spec;
+    let bytes = 0;
+    let tokens = 0;
+    for (const sequence of this.sequences) {
+      if (sequence.length === 0) continue;
+      tokens += sequence.length;
+      const pages = Math.ceil(this.tokenSlots(sequence.slot, sequence.length) / this.kind.pageTokens);
+      for (const cache of this.caches) bytes += cache.slotBytes(pages);
+      for (const table of this.tables.values()) bytes += table.bytesOf(sequence.slot, sequence.length);
+    }
+    return { bytes, components: 2 * softmaxLayers * kvHeads * headDim * tokens };
   }
 
   /** @internal */
@@ -156,7 +240,7 @@ export class SequencePool implements Disposable {
   }
 
   private grow(): void {
-    const perPage = cacheKind(this.kv).pageBytes(this.spec);
+    const perPage = this.kind.pageBytes(this.spec);
     const limit = this.device.kind === "webgpu" ? this.device.limits.maxBindingBytes : 2 ** 30;
     const most = Math.max(1, Math.floor(limit / perPage));
     const pages = Math.min(Math.max(FIRST_SEGMENT_PAGES, this.pageCount), most);
@@ -168,6 +252,7 @@ export class SequencePool implements Disposable {
 
   dispose(): void {
     for (const cache of this.caches) cache.dispose();
+    for (const table of this.tables.values()) table.dispose();
     for (const tensor of [...this.states, this.pageTable, this.controls, this.seen]) tensor.dispose();
   }
 
@@ -193,9 +278,9 @@ export class Sequence implements Disposable {
     return this.isClosed;
   }
 
-  /** Positions that the reserved pages hold. */
+  /** Tokens that the reserved pages suffice for. */
   get capacity(): number {
-    return this.pool.spec.softmaxLayers === 0 ? this.pool.maxTokens : this.pages.length * PAGE_TOKENS;
+    return this.pool.capacity(this.slot, this.pages.length);
   }
 
   /** Makes room for `tokens` tokens in all. @throws {PoolError} {OutOfMemoryError} */
@@ -214,6 +299,7 @@ export class Sequence implements Disposable {
         `a lightning state cannot be cut from ${this.length} to ${length} tokens: restore a snapshot`,
       );
     }
+    for (const table of this.pool.packedTables) table.trim(this.slot, this.length, length);
     for (const cache of this.pool.caches) cache.trim(this.slot, length);
     this.length = length;
   }
@@ -236,6 +322,7 @@ export class Sequence implements Disposable {
       length: this.length,
       states: copies,
       caches: kept,
+      tables: this.pool.packedTables.map((table) => table.snapshot(this.slot)),
       dispose,
       [Symbol.dispose]: dispose,
     };
@@ -249,6 +336,10 @@ export class Sequence implements Disposable {
     for (const [i, state] of states.entries()) {
       const copy = stored.states[i];
       if (copy) device.copy(copy, rowOf(state, this.slot));
+    }
+    for (const [i, table] of this.pool.packedTables.entries()) {
+      const kept = stored.tables[i];
+      if (kept) table.restore(this.slot, kept);
     }
     for (const [i, cache] of caches.entries()) cache.restore(this.slot, stored.caches[i]);
     this.length = stored.length;

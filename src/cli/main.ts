@@ -14,6 +14,7 @@ const commands = {
   generate: () => import("./commands/generate.js"),
   serve: () => import("./commands/serve.js"),
   eval: () => import("./commands/eval.js"),
+  calibrate: () => import("./commands/calibrate.js"),
   quantize: () => import("./commands/quantize.js"),
   verify: () => import("./commands/verify.js"),
   goldens: () => import("./commands/goldens.js"),

@@ -3,11 +3,12 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { cacheNames } from "../cache/index.js";
+import { cacheKind, cacheNames } from "../cache/index.js";
 import { type Device, open } from "../device/index.js";
 import { type Folder, openFolder } from "../formats/index.js";
+import { fileSource } from "../formats/node/index.js";
 import { type LoadOptions, loadModel } from "../generate/index.js";
-import { bytesText, InputError, progressLine } from "./output.js";
+import { bytesText, InputError, progressLine, say } from "./output.js";
 import type { Opened } from "./startup.js";
 
 export interface DeviceOptions {
@@ -18,6 +19,7 @@ export interface DeviceOptions {
 export interface ModelOptions extends DeviceOptions {
   readonly model: string;
   readonly kv: string;
+  readonly kvCalibration?: string;
   readonly precision: "auto" | "f32" | "f16";
 }
 
@@ -66,9 +68,22 @@ export function addModelOptions(command: Command): Command {
       .choices(["auto", "f32", "f16"])
       .default("auto"),
   );
+  command.option("--kv-calibration <file>", "what `calibrate` wrote (default: the model folder's, if it has one)");
   return command.addOption(
-    new Option("--kv <kind>", "how keys and values are kept").choices(cacheNames).default("f32"),
+    new Option("--kv <kind>", `how keys and values are kept: ${cacheNames.join(", ")}; options behind a colon`)
+      .argParser(kvKind)
+      .default("f32"),
   );
+}
+
+/** A kind's name, with its options. @throws {InvalidArgumentError} */
+function kvKind(text: string): string {
+  try {
+    cacheKind(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? `${error.message}.` : String(error));
+  }
+  return text;
 }
 
 export function openDevice(options: DeviceOptions): Promise<Device> {
@@ -92,14 +107,19 @@ export async function openModel(
   const deviceSeconds = (performance.now() - began) / 1000;
   const line = progressLine("Loading");
   try {
+    const calibration = options.kvCalibration === undefined ? undefined : await fileSource(options.kvCalibration);
     const model = await loadModel(adapt(await openFolder(options.model)), {
       device,
       // The matrix units are asked for only where they are: elsewhere f16 and f32 are the same kernels.
       precision: options.precision === "auto" ? "f16" : options.precision,
       kv: options.kv,
+      calibration,
       onProgress: ({ done, total }) => line.update(done, total, `${bytesText(done)} of ${bytesText(total)}`),
       ...extra,
     });
+    if (cacheKind(options.kv).calibrated && !model.language.state.calibration) {
+      say(`The cache ${options.kv} works better with a calibration file; see fulgur calibrate --help.`);
+    }
     return {
       model,
       device,

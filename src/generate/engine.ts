@@ -6,7 +6,7 @@
  * that begins with their tokens continues them: a chat prefills its new turn only. Lightning states cannot be cropped, so
  * such a return goes to the snapshot that was taken at the end of the last prompt.
  */
-import { type PoolOptions, type Sequence, SequencePool, type SequenceSnapshot } from "../cache/index.js";
+import { PoolError, type PoolOptions, type Sequence, SequencePool, type SequenceSnapshot } from "../cache/index.js";
 import type { LanguageModel } from "../models/index.js";
 import { buildStep, type StepRow } from "../nn/index.js";
 import { advance, CONTROL, CONTROL_WORDS, FINISH, markSeen, OUTPUT_WORDS, sample } from "../ops/index.js";
@@ -212,8 +212,15 @@ export class Engine implements AsyncDisposable {
     if (!idle) return undefined;
     const { sequence, snapshot } = idle;
     if (best.length < sequence.length) {
-      if (this.pool.states.length === 0) sequence.trim(best.length);
-      else if (snapshot) sequence.restore(snapshot);
+      try {
+        if (this.pool.states.length === 0) sequence.trim(best.length);
+        else if (snapshot) sequence.restore(snapshot);
+      } catch (error) {
+        // A packed cache that was cut too often: the prompt is read anew.
+        if (!(error instanceof PoolError)) throw error;
+        release(idle);
+        return undefined;
+      }
     }
     return idle;
   }

@@ -241,6 +241,7 @@ export function buildDecoder(
       softmaxLayers: c.layers,
       kvHeads: c.kvHeads,
       headDim,
+      rotaryDim,
       lightningLayers: 0,
       lightningHeads: 0,
       lightningHeadDim: 0,

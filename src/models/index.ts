@@ -1,4 +1,5 @@
 export { ConfigError } from "./config.js";
+export { modelFingerprint, sha256 } from "./fingerprint.js";
 export type { ExpertsPass, ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
 export { familyOf, type LoadModelOptions, loadLanguageModel } from "./load.js";
 export { type LoadProgress, loadWeights, SCALE_SUFFIX, WeightsError } from "./load-weights.js";

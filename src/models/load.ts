@@ -1,7 +1,10 @@
 /** Loading a model folder: the family by `model_type`, the weights by its table. A new family is one file and one line here. */
+
+import { CALIBRATION_FILE, readCalibration } from "../cache/index.js";
 import type { Device } from "../device/index.js";
-import { type Folder, openCheckpoint } from "../formats/index.js";
+import { type ByteSource, type Folder, openCheckpoint } from "../formats/index.js";
 import { ConfigError } from "./config.js";
+import { modelFingerprint } from "./fingerprint.js";
 import type { LanguageModel, ModelFamily } from "./language-model.js";
 import { llama } from "./llama.js";
 import { allocateWeights, type LoadProgress } from "./load-weights.js";
@@ -63,6 +66,11 @@ export interface LoadModelOptions {
   readonly configFile?: string;
   /** f16: products of many tokens may round their operands to float16 where the device gains by it. Default f32. */
   readonly precision?: "f32" | "f16" | undefined;
+  /**
+   * The file that `fulgur calibrate` wrote for this model, for caches that want it; it is closed. Default: the folder's
+   * `kv-calibration.safetensors`, if it has one.
+   */
+  readonly calibration?: ByteSource | "none" | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   /**
@@ -88,6 +96,7 @@ export function familyOf(json: unknown, source: string): AnyFamily {
  *
  * @throws {ConfigError} the config names no known family, or describes no model that can be run.
  * @throws {CheckpointError} the files are damaged.
+ * @throws {CalibrationError} the calibration file is another model's.
  * @throws {WeightsError} tensors are missing, unexpected or misshapen; all are listed, and nothing stays allocated.
  */
 export async function loadLanguageModel(
@@ -98,5 +107,19 @@ export async function loadLanguageModel(
   const file = options.configFile ?? "config.json";
   const source = `${folder.name}/${file}`;
   const json = await folder.readJson(file);
-  return familyOf(json, source).load(device, folder, json, source, options);
+  const language = await familyOf(json, source).load(device, folder, json, source, options);
+  try {
+    const calibration = await calibrationOf(folder, language, options);
+    return calibration ? { ...language, state: { ...language.state, calibration } } : language;
+  } catch (error) {
+    language.dispose();
+    throw error;
+  }
+}
+
+async function calibrationOf(folder: Folder, { state }: LanguageModel, { calibration, signal }: LoadModelOptions) {
+  if (calibration === "none" || state.softmaxLayers === 0) return undefined;
+  if (!calibration && !(await folder.has(CALIBRATION_FILE))) return undefined;
+  const file = calibration ?? (await folder.open(CALIBRATION_FILE));
+  return readCalibration(file, await modelFingerprint(folder, signal), state);
 }

@@ -292,6 +292,7 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     softmaxLayers: seen.softmax,
     kvHeads: c.kvHeads,
     headDim,
+    rotaryDim,
     lightningLayers: seen.lightning,
     lightningHeads: heads,
     lightningHeadDim: headDim,

@@ -44,7 +44,8 @@ export function attentionBlock(
   const { normed, product } = normedMatmul(x, norm, w.qkv, w.qkvBias ? { bias: w.qkvBias } : {});
   using n = normed;
   using qkv = product;
-  cache.append(qkv, { heads: o.heads, rope: o.rope, qNorm: w.qNorm, kNorm: w.kNorm, eps: o.eps }, step);
+  const headOptions = { heads: o.heads, rope: o.rope, qNorm: w.qNorm, kNorm: w.kNorm, eps: o.eps, hidden: x };
+  cache.append(qkv, headOptions, step);
   using a = cache.attend(qkv, { heads: o.heads, scale: 1 / Math.sqrt(o.headDim), window: o.window }, step);
   const residual = { tensor: carries === "normed" ? n : x, alpha, beta };
   return matmul(a, w.output, { residual, ...(w.outputBias ? { bias: w.outputBias } : {}) });

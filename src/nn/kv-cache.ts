@@ -19,6 +19,8 @@ export interface HeadOptions {
   readonly qNorm?: Tensor | undefined;
   readonly kNorm?: Tensor | undefined;
   readonly eps?: number;
+  /** [T, C]: the layer's input, the residual stream. Kinds that keep some tokens exact choose them by it. */
+  readonly hidden?: Tensor | undefined;
 }
 
 export interface AttendOptions {
@@ -43,8 +45,17 @@ export interface LayerCache extends Disposable {
    * afterwards its q part is ready for `attend`.
    */
   append(qkv: Tensor, options: HeadOptions, step: Step): void;
-  /** Attention of the step's queries over their sequences: [T, H·D]. */
+  /**
+   * Attention of the step's queries over their sequences: [T, H·D]. Usually right after `append` of the same step; a kind
+   * may keep the step's tokens only now, so that its queries see them as they came.
+   */
   attend(qkv: Tensor, options: AttendOptions, step: Step): Tensor;
+  /** `append` for a step that has no `attend`. */
+  keep(qkv: Tensor, options: HeadOptions, step: Step): void;
+  /** Bytes of device memory that a sequence uses: its pages, and what its slot has beside them. */
+  slotBytes(pages: number): number;
+  /** A new sequence begins in the slot. */
+  open(slot: number): void;
   /** Called when a slot's sequence is cut to `length` tokens; later appends overwrite what follows. */
   trim(slot: number, length: number): void;
   /** What the slot needs beyond its pages to be restored later; undefined where pages are enough. */

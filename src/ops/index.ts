@@ -1,6 +1,7 @@
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
 export { embedding } from "./embedding/embedding.js";
+export { fwht, widestBlock } from "./fwht/fwht.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
@@ -20,6 +21,21 @@ export { halfBits, halfValue } from "./matmul/weights/f16.js";
 export { packInt4 } from "./matmul/weights/int4.js";
 export { candidateScales, nearestCode } from "./matmul/weights/int4-scales.js";
 export { moe, normedMoe } from "./moe/moe.js";
+export { packedAttention } from "./packed-attention/packed-attention.js";
+export {
+  blockTokens,
+  type CodeBits,
+  PACKED_PAGE_TOKENS,
+  type PackedFormat,
+  packedEnd,
+  pageSections,
+  ringTokens,
+  type SideFormat,
+} from "./packed-kv/format.js";
+export { dropMarks, type MarkRule, markTokens } from "./packed-kv/mark-tokens.js";
+export { packKv, packRows } from "./packed-kv/pack.js";
+export type { PackedPages, PackedSegment } from "./packed-kv/packed-pages.js";
+export { type PreparedKv, prepareKv } from "./packed-kv/prepare.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";

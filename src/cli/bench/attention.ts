@@ -4,10 +4,9 @@
  * Decode: keys and values are read once, so the floor is their bytes over the bandwidth. Prompts: the floor is
  * 4 · H · D operations for each pair of a token and a key that it sees, over the arithmetic peak of vectors.
  */
-import { SequencePool } from "../../cache/index.js";
+import { cacheKind, SequencePool } from "../../cache/index.js";
 import { buildStep } from "../../nn/index.js";
 import { PAGE_TOKENS } from "../../ops/index.js";
-import { cacheBits } from "../cache-bits.js";
 import { type BenchResult, digits, measured, place, type SuiteOutput, workingSetBytes } from "./bench-result.js";
 import { fillCaches } from "./fill-cache.js";
 import { type SoftmaxShape, softmaxShapes, stateSpec } from "./layer-shapes.js";
@@ -43,8 +42,8 @@ async function decodeAt(
   roofs: Roofs,
 ): Promise<BenchResult[]> {
   const { heads, kvHeads, headDim } = shape;
-  const bits = cacheBits(kv);
-  const cacheBytes = (context * 2 * kvHeads * headDim * (bits ?? 32)) / 8;
+  const bits = cacheKind(kv).bits({ softmaxLayers: 1, kvHeads, headDim });
+  const cacheBytes = (context * 2 * kvHeads * headDim * bits) / 8;
   // Enough layers in turn that no cache of the machine holds them, but no more than the model has.
   const wanted = workingSetBytes(device);
   const layers = Math.max(1, Math.min(shape.layers, Math.ceil(wanted / cacheBytes)));
@@ -60,7 +59,7 @@ async function decodeAt(
   const { runs } = flags;
   const beside = peers.beside({ suite: "attention", heads, kvHeads, headDim, tokens: 1, context, layers, kind: kv });
   const seconds = median(await launchSeconds(device, launches, { runs, signal, after: beside.measure }));
-  const work = { operations: 4 * heads * headDim * context, ...(bits === undefined ? {} : { bytes: cacheBytes }) };
+  const work = { operations: 4 * heads * headDim * context, bytes: cacheBytes };
   const name = `${shape.name}: decode ${kv}`;
   const sizes = { heads, kvHeads, headDim, context, layers };
   return [

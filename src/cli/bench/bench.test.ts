@@ -29,7 +29,7 @@ describe("wrong use is refused before anything runs", () => {
     [["load", "--generate-gib", "0"], /from 0.001/],
     [["gemm", "--against", "chess"], /expected jax-js/],
     [["--runs", "0"], /whole number from 1/],
-    [["--kv", "f8"], /Allowed choices are/],
+    [["--kv", "f8"], /unknown cache kind "f8": expected one of f32, f16/],
   ])("%j", async (args, message) => {
     await expect(bench(...args)).rejects.toThrow(message);
   });

@@ -3,8 +3,7 @@
  *
  * Runs the engine's own captured step: embedding to sampled token and back, replayed without the host.
  */
-import { SequencePool } from "../../cache/index.js";
-import { cacheBits } from "../cache-bits.js";
+import { cacheKind, SequencePool } from "../../cache/index.js";
 import { UsageError } from "../output.js";
 import { type BenchResult, digits, type NamedProfile, place, type SuiteOutput, withFloor } from "./bench-result.js";
 import { DECODE_STEPS, timeDecodeSteps } from "./decode-steps.js";
@@ -30,7 +29,7 @@ export async function decodeSuite(input: ModelInput): Promise<SuiteOutput> {
   const bandwidth = await streamBandwidth(device, { runs, signal });
   const shares = await weightShares(flags.model);
   const config = await readConfig(flags.model);
-  const bits = cacheBits(kv);
+  const bits = cacheKind(kv).bits(language.state);
   const results: BenchResult[] = [bandwidth];
   const profiles: NamedProfile[] = [];
   for (const context of contexts) {
@@ -50,15 +49,13 @@ export async function decodeSuite(input: ModelInput): Promise<SuiteOutput> {
       const beside = peers.beside({ suite: "decode", config, batch, context, steps: DECODE_STEPS });
       const timing = { runs, signal, context, after: beside.measure, profile: flags.profile === true };
       const { seconds, profile } = await timeDecodeSteps(language, pool, sequences, timing);
-      const bytes =
-        bits === undefined ? undefined : decodeStepBytes(language, shares, { batch, length: context, cacheBits: bits });
+      const bytes = decodeStepBytes(language, shares, { batch, length: context, cacheBits: bits });
       results.push({
         name: "decode",
         ...place(device),
         sizes,
-        ...(bytes === undefined
-          ? { seconds: digits(seconds) }
-          : { ...withFloor(seconds, bytes / (bandwidth.gbs * 1e9)), gbs: digits(bytes / seconds / 1e9) }),
+        ...withFloor(seconds, bytes / (bandwidth.gbs * 1e9)),
+        gbs: digits(bytes / seconds / 1e9),
         tokensPerSecond: digits(batch / seconds),
       });
       for (const peer of beside.results()) {

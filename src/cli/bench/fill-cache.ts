@@ -22,7 +22,7 @@ export async function fillCaches(
     const count = Math.min(chunk, tokens - past);
     using step = buildStep(device, [{ slot: sequence.slot, past, ids: new Array<number>(count).fill(0) }]);
     using part = qkv.slice(0, count);
-    for (const cache of pool.caches) cache.append(part, { heads: kvHeads, rope: undefined }, step);
+    for (const cache of pool.caches) cache.keep(part, { heads: kvHeads, rope: undefined }, step);
     device.flush();
     // Gigabytes of launches: not all in the queue at once.
     if ((past / chunk) % 16 === 15) await device.idle();

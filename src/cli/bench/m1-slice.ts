@@ -9,11 +9,10 @@
  * Contexts are filled through the caches' append with random keys and values.
  * Floor    bytes of the touched weights, of caches and states, over the bandwidth measured in the same run.
  */
-import { SequencePool } from "../../cache/index.js";
+import { cacheKind, SequencePool } from "../../cache/index.js";
 import { type Device, OutOfMemoryError } from "../../device/index.js";
 import { type LanguageModel, loadWeights } from "../../models/index.js";
 import { miniMaxM1 } from "../../models/minimax-m1.js";
-import { cacheBits } from "../cache-bits.js";
 import { say as note, UsageError } from "../output.js";
 import {
   type BenchResult,
@@ -155,22 +154,20 @@ async function atContext(
   say(`${name}: ${runs} runs of ${DECODE_STEPS} steps`);
   const options = { runs, signal, context, profile: flags.profile === true };
   const { seconds, profile } = await timeDecodeSteps(language, pool, [sequence], options);
-  const bits = cacheBits(kv);
-  const bytes =
-    bits === undefined ? undefined : decodeStepBytes(language, shares, { batch: 1, length: context, cacheBits: bits });
+  const bits = cacheKind(kv).bits(language.state);
+  const bytes = decodeStepBytes(language, shares, { batch: 1, length: context, cacheBits: bits });
   const sizes = {
     scale: flags.scale,
     context,
     kv,
-    ...(bytes === undefined ? {} : { stepBytes: Math.round(bytes) }),
+    stepBytes: Math.round(bytes),
   };
   const result: BenchResult = {
     name: `${name}: decode`,
     ...place(device),
     sizes,
-    ...(bytes === undefined
-      ? { seconds: digits(seconds) }
-      : { ...withFloor(seconds, bytes / (o.bandwidth * 1e9)), gbs: digits(bytes / seconds / 1e9) }),
+    ...withFloor(seconds, bytes / (o.bandwidth * 1e9)),
+    gbs: digits(bytes / seconds / 1e9),
     tokensPerSecond: digits(1 / seconds),
   };
   const kernels = profile && {

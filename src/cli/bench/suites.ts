@@ -8,6 +8,7 @@ import type { SuiteOutput } from "./bench-result.js";
 import { decodeSuite } from "./decode.js";
 import { gemmSuite } from "./gemm.js";
 import { gemvSuite } from "./gemv.js";
+import { kvSuite } from "./kv.js";
 import { lightningSuite } from "./lightning.js";
 import { loadSuite } from "./load.js";
 import { m1SliceSuite } from "./m1-slice.js";
@@ -26,6 +27,8 @@ export interface BenchFlags extends ModelOptions {
   readonly weights?: readonly WeightKind[];
   readonly scale: number;
   readonly vocab?: number;
+  readonly kinds?: readonly string[];
+  readonly memoryGb?: number;
   readonly generateGib?: number;
   readonly runs: number;
   readonly against?: readonly string[];
@@ -103,6 +106,7 @@ export const suites = {
   prefill: onModel("reading prompts with a model", prefillSuite),
   load: { about: "from nothing to the first token", run: (_, context) => loadSuite(context) },
   "m1-slice": onDevice("four layers as wide as MiniMax-M1's, at long contexts", m1SliceSuite),
+  kv: onDevice("cache kinds at LLaMA-2-7B's shape: speed and memory", kvSuite),
 } as const satisfies Record<string, Suite>;
 
 export type SuiteName = keyof typeof suites;

@@ -1,5 +1,6 @@
 /** `fulgur bench`: speed, against what the machine could do at best. */
 import { Argument, type Command, InvalidArgumentError } from "commander";
+import { cacheNames } from "../../cache/index.js";
 import type { WeightKind } from "../../ops/index.js";
 import { type BenchReport, machine } from "../bench/bench-result.js";
 import { peerNames } from "../bench/peers.js";
@@ -18,7 +19,7 @@ export function define(program: Command): void {
     .option("--batch <list>", "decode, lightning: sequences at a time, with commas between", numberList(256))
     .option(
       "--context <list>",
-      "decode, attention, m1-slice: tokens that each sequence has before",
+      "decode, attention, m1-slice, kv: tokens that each sequence has before",
       numberList(2 ** 24),
     )
     .option("--lengths <list>", "prefill, attention, lightning: tokens of the prompts", numberList(2 ** 20))
@@ -26,8 +27,10 @@ export function define(program: Command): void {
     .option("--sizes <list>", "gemm: n of the products n × n × n", numberList(16384))
     .option("--shape <rows,columns>", "gemv: shape of the matrices (default: 11008,4096)", shape)
     .option("--weights <list>", `gemm, gemv: kinds of weights (${weightKinds.join(", ")})`, nameList(weightKinds))
-    .option("--scale <factor>", "m1-slice: width as a part of M1's", decimal(1 / 64, 1), 1)
+    .option("--scale <factor>", "m1-slice: width as a part of M1's; kv: part of the layers", decimal(1 / 64, 1), 1)
     .option("--vocab <n>", "m1-slice: entries of the vocabulary (default: 4096)", wholeNumber(32, 2 ** 18))
+    .option("--kinds <list>", `kv: cache kinds (${cacheNames.join(", ")})`, nameList(cacheNames))
+    .option("--memory-gb <n>", "kv: limit for the largest batch (default: 40)", decimal(0.1, 1000))
     .option("--generate-gib <n>", "load: write so many GiB of random weights and load them", decimal(0.001, 256))
     .option("--runs <n>", "runs that the median is taken of", wholeNumber(1, 1000), 5)
     .option("--against <list>", `peers that take turns with ours: ${peerNames.join(", ")}`, nameList(peerNames))

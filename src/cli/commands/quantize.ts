@@ -112,7 +112,7 @@ async function quantize(options: Options): Promise<void> {
   }
   // What belongs to the model beside its weights; goldens are those of the unquantised weights and stay behind.
   const companions = (await readdir(options.model)).filter((name) =>
-    /^(generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^chat_template\.jinja$|^LICENSE/.test(
+    /^(generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json$|^kv-calibration\.safetensors$|^chat_template\.jinja$|^LICENSE/.test(
       name,
     ),
   );

@@ -4,7 +4,6 @@ import { type Command, InvalidArgumentError } from "commander";
 import { openFolder } from "../../formats/index.js";
 import type { Model } from "../../generate/index.js";
 import { type NllSum, perplexity, summary } from "../../train/evaluate/index.js";
-import { cacheBits } from "../cache-bits.js";
 import { catchInterrupts } from "../interrupt.js";
 import { addModelOptions, type ModelOptions, openModel, wholeNumber } from "../model-options.js";
 import { print, printJson, progressLine, table } from "../output.js";
@@ -13,10 +12,14 @@ import { readText } from "./read-text.js";
 interface Flags extends ModelOptions {
   readonly text: readonly string[];
   readonly context: number;
+  readonly chunk?: number;
   readonly bos?: boolean;
   readonly limit?: number;
   readonly json?: true;
 }
+
+/** What these keep does not depend on how a text is cut. */
+const exactCaches: ReadonlySet<string> = new Set(["f32", "f16", "bf16"]);
 
 export function definePerplexity(parent: Command): void {
   const command = parent
@@ -25,6 +28,11 @@ export function definePerplexity(parent: Command): void {
     .requiredOption("--text <file>", "text file, plain or .gz; may be given several times", collect)
     .option("--context <n>", "predictions of a window", wholeNumber(1), 2048)
     .option("--limit <tokens>", "predict about so many tokens of each text only (whole windows)", wholeNumber(1))
+    .option(
+      "--chunk <n>",
+      "tokens of a window read at a time, which see each other exactly and the rest as the cache keeps it (default: 32 with quantised caches, else as many as fit)",
+      wholeNumber(1),
+    )
     .option("--bos", "begin each text with the model's start token; otherwise nothing is prepended")
     .option("--json", "print one JSON object a text, and one for all of them");
   addModelOptions(command)
@@ -48,14 +56,15 @@ async function run(flags: Flags): Promise<void> {
     await using opened = await openModel(flags, { slots: 1, signal });
     const { model, device } = opened;
     const startIds = flags.bos ? await startOf(model, flags.model) : [];
+    const chunk = flags.chunk ?? (exactCaches.has(flags.kv) ? undefined : 32);
     const rows = [["text", "tokens", "bytes/token", "nll", "perplexity", "bits/byte"]];
     const show = (text: string, seconds: number, ...sums: readonly NllSum[]) => {
       const result = summary(...sums);
       if (flags.json) {
         printJson({
           ...result,
-          effectiveBits: cacheBits(flags.kv),
           context: flags.context,
+          ...(chunk === undefined ? {} : { chunk }),
           text,
           model: model.name,
           kv: flags.kv,
@@ -85,6 +94,7 @@ async function run(flags: Flags): Promise<void> {
           context: flags.context,
           kv: flags.kv,
           limit: flags.limit,
+          chunk,
           startIds,
           signal,
           onProgress: ({ done, total, nllPerToken }) =>

@@ -9,6 +9,7 @@ import { checkNll } from "./check-nll.js";
 import { checkOperations, operationFiles } from "./check-operations.js";
 import { checkTokenizers, isTokenizerFolder } from "./check-tokenizers.js";
 import { type Check, messageOf } from "./compare.js";
+import { checkKv, isKvFolder } from "./kv/check-kv.js";
 import { verifyModel } from "./verify-model.js";
 
 export interface FolderCheck extends Check {
@@ -34,9 +35,11 @@ async function* walk(device: Device, root: string, dir: string, only: string | u
         ? checkOperations
         : has("minimax_m1.json")
           ? checkChatTemplates
-          : isTokenizerFolder(dir)
-            ? checkTokenizers
-            : undefined;
+          : isKvFolder(dir)
+            ? checkKv
+            : isTokenizerFolder(dir)
+              ? checkTokenizers
+              : undefined;
   const wanted = only === undefined || dir.includes(only);
   if (checker && wanted) {
     try {

@@ -1,5 +1,6 @@
 /** CPU kernel of rope-append: a task is one head of one token. */
 import { BF16, F16, F32, PAGE_TOKENS, Segment, segmentOf, shiftOf, storeOne } from "../attention/kv-pages.inline.as";
+import { normaliseHead, rotateHead } from "../rope/head.inline.as";
 
 @unmanaged
 class RopeAppendArgs {
@@ -27,41 +28,6 @@ class RopeAppendArgs {
 
 // @ts-ignore: decorator
 @inline
-const LOW_POSITIONS: i32 = 1024;
-
-/** to = from / rms(from) · weight over D channels (even). */
-function normalise(from: usize, to: usize, weight: usize, headDim: i32, eps: f32): void {
-  let s0: f32 = 0, s1: f32 = 0;
-  const stop = <usize>headDim << 2;
-  for (let c: usize = 0; c < stop; c += 8) {
-    const x0 = load<f32>(from + c);
-    const x1 = load<f32>(from + c, 4);
-    s0 += x0 * x0;
-    s1 += x1 * x1;
-  }
-  const inverseRms: f32 = 1 / sqrt<f32>((s0 + s1) / <f32>headDim + eps);
-  for (let c: usize = 0; c < stop; c += 4) store<f32>(to + c, load<f32>(from + c) * inverseRms * load<f32>(weight + c));
-}
-
-/** Rotates channel pairs (i, i + r/2) in place. */
-function rotate(x: usize, g: RopeAppendArgs, position: i32): void {
-  const half = <usize>(g.rotaryDim >> 1) << 2;
-  const line = <usize>g.rotaryDim << 2;
-  const low = g.table + <usize>(position % LOW_POSITIONS) * line;
-  const high = g.table + <usize>(LOW_POSITIONS + min(position / LOW_POSITIONS, g.highLines - 1)) * line;
-  for (let c: usize = 0; c < half; c += 4) {
-    const lowCos = load<f32>(low + c), lowSin = load<f32>(low + half + c);
-    const highCos = load<f32>(high + c), highSin = load<f32>(high + half + c);
-    const cosine = lowCos * highCos - lowSin * highSin;
-    const sine = lowSin * highCos + lowCos * highSin;
-    const x0 = load<f32>(x + c), x1 = load<f32>(x + half + c);
-    store<f32>(x + c, x0 * cosine - x1 * sine);
-    store<f32>(x + half + c, x1 * cosine + x0 * sine);
-  }
-}
-
-// @ts-ignore: decorator
-@inline
 function ropeAppend(kind: i32, args: usize, begin: i32, end: i32, worker: i32): void {
   const g = changetype<RopeAppendArgs>(args);
   const headDim = g.headDim;
@@ -75,8 +41,8 @@ function ropeAppend(kind: i32, args: usize, begin: i32, end: i32, worker: i32): 
     const slot = load<i32>(word, 12);
     const x = g.qkv + <usize>task * bytes;
     if (column < g.heads) {
-      if (g.qNorm) normalise(x, x, g.qNorm, headDim, g.eps);
-      if (g.table) rotate(x, g, position);
+      if (g.qNorm) normaliseHead(x, x, g.qNorm, headDim, g.eps);
+      if (g.table) rotateHead(x, g.table, g.rotaryDim, g.highLines, position);
       continue;
     }
     const index = position / PAGE_TOKENS;
@@ -89,9 +55,9 @@ function ropeAppend(kind: i32, args: usize, begin: i32, end: i32, worker: i32): 
     let from = x;
     if (!isValue && (g.kNorm || g.table)) {
       from = own;
-      if (g.kNorm) normalise(x, own, g.kNorm, headDim, g.eps);
+      if (g.kNorm) normaliseHead(x, own, g.kNorm, headDim, g.eps);
       else memory.copy(own, x, bytes);
-      if (g.table) rotate(own, g, position);
+      if (g.table) rotateHead(own, g.table, g.rotaryDim, g.highLines, position);
     }
     const s = changetype<Segment>(segment);
     const line = <usize>(((page - s.firstPage) * g.kvHeads + kvHead) * PAGE_TOKENS + position % PAGE_TOKENS);

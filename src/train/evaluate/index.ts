@@ -18,6 +18,14 @@ export {
   readProblems,
 } from "./problems.js";
 export {
+  drawRecall,
+  type RecallChoice,
+  type RecallProblem,
+  type RecallResult,
+  type RecallScore,
+  recallScores,
+} from "./recall.js";
+export {
   type Answer,
   type Answerer,
   chatAnswerer,

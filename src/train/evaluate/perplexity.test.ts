@@ -51,9 +51,17 @@ describe("windowStarts", () => {
 });
 
 test("summary weighs by tokens", () => {
-  const one = { nll: 8 * Math.LN2, tokens: 8, bytes: 16 };
-  expect(summary(one)).toEqual({ perplexity: 2, nllPerToken: Math.LN2, bitsPerByte: 0.5, tokens: 8, bytes: 16 });
-  const both = summary(one, { nll: 0, tokens: 24, bytes: 16 });
+  const cache = { cacheBytes: 30, cacheComponents: 60 };
+  const one = { nll: 8 * Math.LN2, tokens: 8, bytes: 16, ...cache };
+  expect(summary(one)).toEqual({
+    perplexity: 2,
+    nllPerToken: Math.LN2,
+    bitsPerByte: 0.5,
+    tokens: 8,
+    bytes: 16,
+    effectiveBits: 4,
+  });
+  const both = summary(one, { nll: 0, tokens: 24, bytes: 16, cacheBytes: 0, cacheComponents: 60 });
   expect(both.nllPerToken).toBeCloseTo(Math.LN2 / 4, 12);
   expect(both.bitsPerByte).toBeCloseTo(0.25, 12);
 });

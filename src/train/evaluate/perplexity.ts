@@ -30,6 +30,12 @@ export interface PerplexityOptions {
   readonly limit?: number | undefined;
   /** Ids in front of the text, once. Default: what the tokenizer puts around every text. */
   readonly startIds?: readonly number[] | undefined;
+  /**
+   * Tokens that a window's sequence takes in at a time. They see each other exactly, and what came before as the cache keeps
+   * it: with few, the text is read as in decoding, which is what a quantised cache must be measured with. Default: as many
+   * as a step holds.
+   */
+  readonly chunk?: number | undefined;
   /** Tokens of a step at most. Default 512 on the CPU, 2,048 on WebGPU, and less for large vocabularies. */
   readonly stepTokens?: number;
   readonly signal?: AbortSignal | undefined;
@@ -49,6 +55,9 @@ export interface NllSum {
   readonly nll: number;
   readonly tokens: number;
   readonly bytes: number;
+  /** Summed over the steps: bytes that the caches used, and the key and value components in them. */
+  readonly cacheBytes: number;
+  readonly cacheComponents: number;
 }
 
 export interface Perplexity {
@@ -57,6 +66,8 @@ export interface Perplexity {
   readonly bitsPerByte: number;
   readonly tokens: number;
   readonly bytes: number;
+  /** Bits of a cached component, everything counted, over the whole run; undefined without softmax layers. */
+  readonly effectiveBits: number | undefined;
 }
 
 /** The text has fewer tokens than one window. */
@@ -98,9 +109,9 @@ export async function perplexity(
   const { startIds, ...rest } = options;
   const { tokenizer, language } = model;
   const ids = startIds ? [...startIds, ...tokenizer.encode(text)] : tokenizer.encode(text, { addSpecialTokens: true });
-  const { nll, predicted } = await windowsNll(language, ids, rest);
+  const { predicted, ...sums } = await windowsNll(language, ids, rest);
   return {
-    nll,
+    ...sums,
     tokens: predicted.length,
     bytes: predicted.reduce((sum, id) => sum + tokenizer.tokenBytes(id).length, 0),
   };
@@ -111,7 +122,10 @@ export function summary(...sums: readonly NllSum[]): Perplexity {
   const total = (key: keyof NllSum) => sums.reduce((sum, one) => sum + one[key], 0);
   const [nll, tokens, bytes] = [total("nll"), total("tokens"), total("bytes")];
   const nllPerToken = nll / tokens;
-  return { perplexity: Math.exp(nllPerToken), nllPerToken, bitsPerByte: nll / Math.LN2 / bytes, tokens, bytes };
+  const components = total("cacheComponents");
+  const effectiveBits = components === 0 ? undefined : (8 * total("cacheBytes")) / components;
+  const bitsPerByte = nll / Math.LN2 / bytes;
+  return { perplexity: Math.exp(nllPerToken), nllPerToken, bitsPerByte, tokens, bytes, effectiveBits };
 }
 
 /** The same on ids; returns the ids that were predicted too. */
@@ -119,7 +133,7 @@ async function windowsNll(
   language: LanguageModel,
   ids: readonly number[],
   options: Omit<PerplexityOptions, "startIds">,
-): Promise<{ readonly nll: number; readonly predicted: readonly number[] }> {
+): Promise<Omit<NllSum, "tokens" | "bytes"> & { readonly predicted: readonly number[] }> {
   const { context = 2048, kv = "f32", limit, signal, onProgress } = options;
   const { device, vocabSize } = language;
   const { maxPositions } = language.state;
@@ -133,12 +147,14 @@ async function windowsNll(
 
   const usual = options.stepTokens ?? (device.kind === "webgpu" ? 2048 : 512);
   const stepTokens = Math.max(1, Math.min(usual, Math.floor(LOGIT_BYTES / (4 * vocabSize))));
-  // Short windows go several at a time, long ones in several steps.
-  const slots = Math.min(starts.length, Math.max(1, Math.floor(stepTokens / context)));
-  const chunk = Math.min(context, stepTokens);
+  // Windows go several at a time where their chunks are short, and in several steps where they are long.
+  const chunk = Math.min(context, stepTokens, options.chunk ?? context);
+  const slots = Math.min(starts.length, Math.max(1, Math.floor(stepTokens / chunk)));
   const total = starts.length * context;
   let nll = 0;
   let done = 0;
+  let cacheBytes = 0;
+  let cacheComponents = 0;
   using pool = new SequencePool(device, language.state, { slots, kv, maxTokens: context });
   for (let first = 0; first < starts.length; first += slots) {
     const group = starts.slice(first, first + slots);
@@ -157,6 +173,9 @@ async function windowsNll(
         using logits = language.forward(step, pool, { logits: "all" });
         nll += negativeLogLikelihood(await logits.readFloat32(), targets, vocabSize);
         for (const sequence of sequences) sequence.length = past + count;
+        const { bytes, components } = pool.use;
+        cacheBytes += bytes;
+        cacheComponents += components;
         done += targets.length;
         if (!Number.isFinite(nll)) {
           throw new Error(
@@ -170,5 +189,5 @@ async function windowsNll(
       for (const sequence of sequences) sequence.close();
     }
   }
-  return { nll, predicted: ids.slice(1, total + 1) };
+  return { nll, cacheBytes, cacheComponents, predicted: ids.slice(1, total + 1) };
 }

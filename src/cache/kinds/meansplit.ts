@@ -1,0 +1,75 @@
+/**
+ * Mean split: the calibrated mean key (before rotary) is taken off every key and put back exactly in the scores; what is left
+ * is rotated and coded with fixed levels, one scale a head and token. Values alike, without the mean.
+ *
+ *   q · R_p k = q · R_p (k − μ) + Σ_pairs A cos(p θ_i) + B sin(p θ_i)
+ *
+ * Keys have large constant offsets in few slow pairs of channels: only these pairs (`meanPairs` a head) are taken off.
+ *
+ * Source   levels: Lloyd–Max for a normal distribution, as TurboQuant (Zandieh et al. 2025, arXiv 2504.19874) uses them. The
+ *          split is our own. Without a calibration file there is no mean to take off, and only the levels remain.
+ * Our choice  more than 3 bits are uniform steps over the row's range. 4 first and 32 newest tokens stay exact.
+ */
+import type { SideFormat } from "../../ops/index.js";
+import { groupWithin, ofLayer, powerOfTwoIn } from "../packed-options.js";
+import type { PackedKind } from "../recipe.js";
+import { gaussianClip } from "./normsplit.js";
+
+function side(bits: 2 | 3 | 4 | 8, headDim: number): SideFormat {
+  if (bits === 2 || bits === 3) {
+    return { bits, layout: "token", group: headDim, quantiser: "levels", clip: 1, norm: false };
+  }
+  const group = groupWithin(headDim, 128);
+  return { bits, layout: "token", group, quantiser: "min", clip: gaussianClip(bits, group), norm: false };
+}
+
+/** Of each head, the pairs (i, i + r/2) with the largest mean: their indices ascending, and the mean with the others zero. */
+export function largestPairs(
+  mean: Float32Array,
+  { kvHeads, headDim, rotaryDim, count }: { kvHeads: number; headDim: number; rotaryDim: number; count: number },
+): { values: Float32Array; pairs: Int32Array } {
+  const half = rotaryDim / 2;
+  const values = new Float32Array(kvHeads * headDim);
+  const pairs = new Int32Array(kvHeads * count);
+  for (let g = 0; g < kvHeads; g++) {
+    const at = (channel: number) => mean[g * headDim + channel] ?? 0;
+    const energy = (i: number) => at(i) ** 2 + at(i + half) ** 2;
+    const order = Array.from({ length: half }, (_, i) => i).sort((a, b) => energy(b) - energy(a) || a - b);
+    const kept = order.slice(0, count).sort((a, b) => a - b);
+    pairs.set(kept, g * count);
+    for (const i of kept) {
+      values[g * headDim + i] = at(i);
+      values[g * headDim + i + half] = at(i + half);
+    }
+  }
+  return { values, pairs };
+}
+
+export const meansplit = (bits: 2 | 3): PackedKind => ({
+  calibrated: true,
+  about: "keys less their calibrated mean, fixed levels, one scale a head and token",
+  options: ["keyBits", "valueBits", "sinks", "recent", "meanPairs", "strictPrefill"],
+  recipe({ kvHeads, headDim, rotaryDim, layer, calibration, options: o }) {
+    const mean = calibration?.layers[layer]?.meanKeys;
+    const meanPairs = mean ? Math.min(rotaryDim / 2, o.meanPairs ?? Math.max(8, Math.floor(headDim / 8))) : 0;
+    const rotation = powerOfTwoIn(headDim);
+    return {
+      format: {
+        kvHeads,
+        headDim,
+        keys: side(ofLayer(o.keyBits, layer, bits), headDim),
+        values: side(ofLayer(o.valueBits, layer, 2), headDim),
+        ropeAtRead: false,
+        keyRotation: rotation,
+        valueRotation: rotation,
+        ordered: false,
+        meanPairs,
+        sinks: o.sinks ?? 4,
+        recent: o.recent ?? 32,
+        marked: 0,
+        strictPrefill: o.strictPrefill ?? false,
+      },
+      ...(mean && meanPairs > 0 ? { mean: largestPairs(mean, { kvHeads, headDim, rotaryDim, count: meanPairs }) } : {}),
+    };
+  },
+});

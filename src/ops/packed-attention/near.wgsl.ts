@@ -1,0 +1,174 @@
+/**
+ * WebGPU kernel of the part of a decode step's attention that is not packed: side entries, and the step's own token.
+ *
+ * A workgroup takes a query head. Candidates go by in chunks of 128, a thread each for the scores; then thread (lane, c)
+ * weighs channels 4·c … 4·c + 3 of candidates lane, lane + LANES, ….
+ */
+import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
+import { params } from "../../device/webgpu/params.js";
+import type { PackedFormat } from "../packed-kv/format.js";
+import { partWidth } from "./decode.wgsl.js";
+import { packedEndWgsl } from "./packed-end.wgsl.js";
+import { literal } from "./unpack.wgsl.js";
+
+export interface NearVariant {
+  readonly format: PackedFormat;
+  /** There is a side store. */
+  readonly side: boolean;
+}
+
+export const nearParams = params({
+  tokens: "u32",
+  heads: "u32",
+  window: "i32",
+  scale: "f32",
+  /** The part that this launch writes. */
+  part: "u32",
+});
+
+/** Buffers: qkv, tokens, cuts, parts, then `side`, and `markedTokens` where the format marks tokens. Grid: [H, T]. */
+export function nearKernel({ format, side }: NearVariant): WebGpuKernel {
+  const { headDim, kvHeads, marked } = format;
+  const lanes = Math.floor(128 / (headDim / 4));
+  return {
+    label: `packed attention near D=${headDim}${side ? " side" : ""}${marked > 0 ? " marked" : ""}`,
+    code: /* wgsl */ `
+const D4 = ${headDim / 4}u;
+const G = ${kvHeads}u;
+const LANES = ${lanes}u;
+const THREADS = 128u;
+const PART = ${partWidth(headDim)}u;
+const NOTHING = -1e30;
+${nearParams.wgsl}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;          // [T, H + 2G, D]
+@group(0) @binding(2) var<storage, read> tokens: array<vec4i>;       // id, position, row, slot
+@group(0) @binding(3) var<storage, read> cuts: array<vec2i>;         // [slots]: floor, shift
+@group(0) @binding(4) var<storage, read_write> parts: array<f32>;    // [part, T, H, PART]
+${side ? "@group(0) @binding(5) var<storage, read> side: array<vec2u>;         // [slots, entries, 2, G, D] halves" : ""}
+${side && marked > 0 ? "@group(0) @binding(6) var<storage, read> markedTokens: array<i32>;   // [slots, MARKED]" : ""}
+
+${packedEndWgsl(format)}
+const ENTRIES = ${side ? "SINKS + RING + MARKED" : "0"};
+
+var<workgroup> q: array<vec4f, D4>;
+var<workgroup> scores: array<f32, THREADS>;
+var<workgroup> weighed: array<vec4f, THREADS>;
+
+/** Whether candidate i counts: an entry of the side store, or behind them the step's own token. */
+fn counts(i: i32, slot: u32, past: i32, end: i32, lowest: i32) -> bool {
+  if (i > ENTRIES) { return false; }
+  if (i == ENTRIES) { return true; }
+${
+  side
+    ? `
+  if (i < SINKS) { return i < past && i >= lowest; }
+${
+  marked > 0
+    ? `
+  if (i >= SINKS + RING) {
+    let marked = markedTokens[i32(slot) * MARKED + i - SINKS - RING];
+    return marked >= max(SINKS, lowest) && marked < min(end, past);
+  }`
+    : ""
+}
+  // The newest token that this entry of the ring can hold.
+  let age = (past - 1 - (i - SINKS) + RING) % max(RING, 1);
+  let held = past - 1 - age;
+  return past > 0 && held >= max(max(end, SINKS), lowest);`
+    : "  return false;"
+}
+}
+${
+  side
+    ? `
+fn widened(at: u32) -> vec4f { return vec4f(unpack2x16float(side[at].x), unpack2x16float(side[at].y)); }
+fn entryAt(i: i32, slot: u32, which: u32, kvHead: u32) -> u32 {
+  return (((slot * u32(ENTRIES) + u32(i)) * 2u + which) * G + kvHead) * D4;
+}`
+    : ""
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let head = workgroup.x;
+  let token = workgroup.y;
+  let kvHead = head / (p.heads / G);
+  let columns = p.heads + 2u * G;
+  let word = tokens[token];
+  let slot = u32(max(word.w, 0));
+  let past = word.y;
+  let end = packedEnd(past, cuts[slot].x);
+  let lowest = max(past - p.window + 1, 0);
+  let ownKey = (token * columns + p.heads + kvHead) * D4;
+  let ownValue = ownKey + G * D4;
+  for (var i = thread; i < D4; i += THREADS) {
+    q[i] = qkv[(token * columns + head) * D4 + i] * (p.scale * ${literal(Math.LOG2E)});
+  }
+  workgroupBarrier();
+
+  let lane = thread / D4;        // of the value sums; threads beyond the last lane sit out
+  let c = thread % D4;
+  var acc = vec4f(0.0);
+  var best = NOTHING;
+  var sum = 0.0;
+  let candidates = select(ENTRIES + 1, 0, word.w < 0);
+  for (var first = 0; first < candidates; first += i32(THREADS)) {
+    let i = first + i32(thread);
+    var score = NOTHING;
+    if (counts(i, slot, past, end, lowest)) {
+      var products = vec4f(0.0);
+      if (i == ENTRIES) {
+        for (var j = 0u; j < D4; j++) { products = fma(q[j], qkv[ownKey + j], products); }
+      }
+${
+  side
+    ? `
+      else {
+        let at = entryAt(i, slot, 0u, kvHead);
+        for (var j = 0u; j < D4; j++) { products = fma(q[j], widened(at + j), products); }
+      }`
+    : ""
+}
+      score = dot(products, vec4f(1.0));
+    }
+    scores[thread] = score;
+    workgroupBarrier();
+    var next = best;
+    for (var j = 0u; j < THREADS; j++) { next = max(next, scores[j]); }
+    let shrink = exp2(best - next);
+    acc *= shrink;
+    sum *= shrink;
+    best = next;
+    if (lane < LANES) {
+      for (var j = lane; j < THREADS; j += LANES) {
+        if (scores[j] == NOTHING) { continue; }
+        let probability = exp2(scores[j] - best);
+        sum += probability;
+        let candidate = first + i32(j);
+        if (candidate == ENTRIES) { acc = fma(vec4f(probability), qkv[ownValue + c], acc); }
+${side ? "        else { acc = fma(vec4f(probability), widened(entryAt(candidate, slot, 1u, kvHead) + c), acc); }" : ""}
+      }
+    }
+    workgroupBarrier();
+  }
+
+  weighed[thread] = acc;
+  scores[thread] = sum;
+  workgroupBarrier();
+  let part = ((p.part * p.tokens + token) * p.heads + head) * PART;
+  if (thread < D4) {
+    var total = 0.0;
+    for (var i = 0u; i < LANES; i++) {
+      total += scores[i * D4 + thread];
+      if (i > 0u) { acc += weighed[i * D4 + thread]; }
+    }
+    for (var i = 0u; i < 4u; i++) { parts[part + thread * 4u + i] = acc[i]; }
+    if (thread == 0u) {
+      parts[part + D4 * 4u] = best;
+      parts[part + D4 * 4u + 1u] = total;
+    }
+  }
+}`,
+  };
+}
