@@ -24,8 +24,8 @@ export interface Cost {
 
 /**
  * One kernel's share of a profile. Seconds are device time; on WebGPU each launch is timed in a pass of its own, whose beginning
- * and end count too: a launch of less than about ten microseconds looks up to twice as long as it is in a recording. Compare
- * such kernels with each other, not their sum with the wall time of a step.
+ * and end count too (about 6 µs on an H100): a launch of a few microseconds looks two to three times as long as it is in a
+ * recording. Compare such kernels with each other, not their sum with the wall time of a step.
  */
 export interface ProfileEntry {
   readonly kernel: string;

@@ -21,19 +21,18 @@ export interface StagedGemvVariant extends MatmulVariant {
   readonly workgroup: number;
   /** Vectors of a row that a lane takes at a time. */
   readonly unroll: 1 | 2 | 4;
+  /** Vectors of a row whose columns of x are in workgroup memory: a power of two, at least 8, and whole steps. */
+  readonly chunk: number;
 }
 
-/** Vectors of a chunk: up to 16 KiB of x for one token, 32 for more. */
-export function chunkVectors({ kind, tokens }: Pick<StagedGemvVariant, "kind" | "tokens">): number {
-  return Math.floor((tokens === 1 ? 4096 : 8192) / tokens / vectorColumns[kind]);
+/** A chunk of 16 KiB of x for one token, 32 for more. */
+export function largestChunk({ kind, tokens }: Pick<StagedGemvVariant, "kind" | "tokens">): number {
+  return (tokens === 1 ? 4096 : 8192) / tokens / vectorColumns[kind];
 }
-
-/** Vectors between two quads of a vector: one of padding, so that neighbouring writes meet different banks. */
-const padded = (chunk: number): number => chunk + 1;
 
 /** Bytes of workgroup memory. */
-export function stagedGemvBytes(v: Pick<StagedGemvVariant, "kind" | "tokens">): number {
-  return 4 * v.tokens * vectorColumns[v.kind] * padded(chunkVectors(v));
+export function stagedGemvBytes(v: Pick<StagedGemvVariant, "kind" | "tokens" | "chunk">): number {
+  return 4 * v.tokens * vectorColumns[v.kind] * v.chunk;
 }
 
 export const stagedGemvKernel = (v: StagedGemvVariant): string => {
@@ -42,7 +41,6 @@ export const stagedGemvKernel = (v: StagedGemvVariant): string => {
   const quads = range(vectorColumns[v.kind] / 4);
   const sums = codeRows.flatMap((r) => tokens.map((t) => `${r}_${t}`));
   const matrix = (r: number): string => (r < v.rows ? "W" : "U");
-  const chunk = chunkVectors(v);
   // int8 has one scale a row: it multiplies the total.
   const isGrouped = v.kind === "int4";
   const sum = (i: string): string => (isGrouped ? `inVector${i}` : `sum${i}`);
@@ -67,7 +65,7 @@ ${isGrouped ? sums.map((i) => `      var inVector${i} = 0.0;`).join("\n") : ""}
 ${quads
   .map(
     (q) => `      {
-${tokens.map((t) => `        let x${t} = staged[${t * quads.length + q}u * LINE + base + ${u}u * SUBGROUP];`).join("\n")}
+${tokens.map((t) => `        let x${t} = staged[place(${t}u, ${q}u, base + ${u}u * SUBGROUP)];`).join("\n")}
 ${codeRows
   .map(
     (r) => `        let w${r} = rawQuad(codes${u}_${r}, ${q}u);
@@ -87,10 +85,13 @@ const SUBGROUP = ${v.subgroupSize}u;
 const TOKENS = ${v.tokens}u;
 const ROWS = ${v.rows}u;            // outputs of a subgroup
 const RESULTS = ROWS * TOKENS;
-const CHUNK = ${chunk}u;
+const CHUNK = ${v.chunk}u;
 const STEP = ${v.unroll}u * SUBGROUP;
-const LINE = ${padded(chunk)}u;
-var<workgroup> staged: array<vec4f, TOKENS * VECTOR_QUADS * LINE>;
+var<workgroup> staged: array<vec4f, TOKENS * VECTOR_QUADS * CHUNK>;
+// Lanes write the quads of few vectors and read one quad of many: exchanged so that eight neighbours meet different banks.
+fn place(token: u32, quad: u32, vector: u32) -> u32 {
+  return (token * VECTOR_QUADS + quad) * CHUNK + (vector ^ (quad * (8u / VECTOR_QUADS)));
+}
 // A dot product and an addition would be one instruction more.
 fn addDot(w: vec4f, x: vec4f, sum: f32) -> f32 { return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum)))); }
 fn stagedX(isInRow: bool, token: u32, quad: u32) -> vec4f {
@@ -120,7 +121,7 @@ ${sums.map((i) => `  var sum${i} = 0.0;`).join("\n")}
     for (var quad = thread; quad < (length + STEP - 1u) / STEP * STEP * VECTOR_QUADS; quad += WORKGROUP) {
       let at = quad % VECTOR_QUADS;
       let isInRow = quad / VECTOR_QUADS < length;
-${tokens.map((t) => `      staged[(${t}u * VECTOR_QUADS + at) * LINE + quad / VECTOR_QUADS] = stagedX(isInRow, firstToken + ${t}u, first * VECTOR_QUADS + quad) * quadUnit(at);`).join("\n")}
+${tokens.map((t) => `      staged[place(${t}u, at, quad / VECTOR_QUADS)] = stagedX(isInRow, firstToken + ${t}u, first * VECTOR_QUADS + quad) * quadUnit(at);`).join("\n")}
     }
     workgroupBarrier();
     for (var base = lane; base < length + lane; base += STEP) {
@@ -153,5 +154,5 @@ function range(count: number): number[] {
 }
 
 export function stagedGemvLabel(v: StagedGemvVariant): string {
-  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows} staged by ${v.workgroup} of ${v.subgroupSize} ×${v.unroll}`;
+  return `matmul gemv ${describeVariant(v)} t=${v.tokens} rows=${v.rows} staged by ${v.workgroup} of ${v.subgroupSize} ×${v.unroll} chunk=${v.chunk}`;
 }

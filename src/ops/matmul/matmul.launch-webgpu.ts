@@ -15,7 +15,7 @@ import {
 } from "./gemm-subgroup-matrix.wgsl.js";
 import { type GemvVariant, gemvKernel, gemvLabel, gemvThreads } from "./gemv.wgsl.js";
 import {
-  chunkVectors,
+  largestChunk,
   type StagedGemvVariant,
   stagedGemvBytes,
   stagedGemvKernel,
@@ -60,7 +60,7 @@ export interface ForcedChoice {
   readonly busyTiles?: number;
   readonly matrixShape?: MatrixShape;
   /** Of few tokens: `false` keeps x in storage, a shape puts it into workgroup memory. */
-  readonly staged?: false | Pick<StagedGemvVariant, "rows" | "workgroup" | "unroll">;
+  readonly staged?: false | Pick<StagedGemvVariant, "rows" | "workgroup" | "unroll" | "chunk">;
 }
 
 /** Records the launches of `plan`: one, or one for each piece of weights that exceed a binding. */
@@ -258,16 +258,16 @@ function gemvShape(w: WeightMatrix, T: number, N: number, gate: boolean): GemvSh
 /**
  * The kernel that keeps x in workgroup memory, where it is the faster one: rows of int8 and int4 that are long.
  *
- * Microseconds on an H100, x in storage against x in workgroup memory (workgroups of 512; of 128 and 256 threads they are
- * slower, and so is taking 4 vectors or 4 rows at a time):
+ * Microseconds on an H100, x in storage against x in workgroup memory, in one run (workgroups of 256 or 1024 threads, and
+ * more rows or vectors at a time, are slower):
  *
- *   K → N            tokens     int8           int4
- *   4096 → 11008          1    26 … 29, 26 … 29      29 … 30, 22 … 23
- *                         2    29 … 31, 30 … 33      37 … 39, 25 … 28
- *                         4    50, 41          78, 40
- *                         8    82, 64         130, 62
- *   11008 → 4096          1    37, 27          31, 21
- *   4096 → 4096           1    17, 13          15, 10
+ *   K → N            tokens      int8             int4
+ *   4096 → 11008          1    29.8, 28.6       27.2, 21.5
+ *                         2    29.9, 31.5       38.2, 26.1
+ *                         4    49.8, 38.9       75.7, 34.0
+ *                         8    82.0, 57.9      134.8, 58.5
+ *   11008 → 4096          1    43.9, 25.6       30.1, 19.9
+ *   4096 → 4096           1    19.0, 12.1       15.7, 11.3
  */
 function stagedGemv(
   device: WebGpuDevice,
@@ -293,9 +293,10 @@ function stagedGemv(
     unroll: isSingle ? 2 : 1,
     workgroup: Math.min(STAGED_WORKGROUP, limits.maxInvocations),
     subgroupSize: min,
+    chunk: largestChunk({ kind: w.kind, tokens }),
     ...forced.staged,
   };
-  const fits = chunkVectors(v) % (v.unroll * min) === 0 && stagedGemvBytes(v) <= limits.maxWorkgroupStorageBytes;
+  const fits = v.chunk % (v.unroll * min) === 0 && stagedGemvBytes(v) <= limits.maxWorkgroupStorageBytes;
   return fits && v.workgroup <= limits.maxInvocations ? v : undefined;
 }
 
@@ -430,7 +431,17 @@ export function matmulVariants(): WebGpuKernel[] {
         for (const rows of [1, 2] as const) {
           const unroll = tokens === 1 && kind === "int8" ? 2 : 1;
           const x = rows === 1 ? "whole" : tokens > 2 ? "quads" : "scalars";
-          const v: StagedGemvVariant = { kind, x, epilogue, tokens, rows, unroll, workgroup: 256, subgroupSize: 32 };
+          const v: StagedGemvVariant = {
+            kind,
+            x,
+            epilogue,
+            tokens,
+            rows,
+            unroll,
+            workgroup: 256,
+            subgroupSize: 32,
+            chunk: largestChunk({ kind, tokens }),
+          };
           add(stagedGemvLabel(v), stagedGemvKernel(v));
         }
       }
