@@ -8,13 +8,15 @@ import type { Step } from "../step/layout.js";
 import type { AttentionPlan } from "./attention.js";
 import { combineOnWebGpu } from "./combine.launch-webgpu.js";
 import { decodeGroup, decodeKernel, decodeKeys, decodeParams, decodeShape } from "./decode.wgsl.js";
-import type { KvPages } from "./kv-pages.js";
+import type { KvPages, KvSegment } from "./kv-pages.js";
 import { prefillHeads, prefillKernel, prefillParams } from "./prefill.wgsl.js";
 import { costOf, tilesOf } from "./schedule.js";
 import { segmentBuffers, segmentRuns, segmentValues } from "./segments.wgsl.js";
 
 /** Workgroups of a decode step that keep a big GPU busy: two for each multiprocessor of an H100. */
 const ENOUGH_WORKGROUPS = 264;
+/** Of all tokens, in a launch that has a part of the pages only. */
+const MOST_PARTS = 512;
 /** Bindings beside those of segments, at most. */
 const DECODE_BUFFERS = 5;
 const PREFILL_BUFFERS = 6;
@@ -89,12 +91,14 @@ function decode(device: WebGpuDevice, qkv: Tensor, pages: KvPages, plan: Attenti
   const group = decodeGroup(plan.heads / kvHeads, smallestSubgroup);
   const shape = decodeShape(store, headDim, group, smallestSubgroup);
   const runs = segmentRuns(pages.segments, Math.floor((device.limits.maxStorageBuffers - DECODE_BUFFERS) / 2));
-  const splits = decodeSplits(step, plan, decodeKeys(shape), (plan.heads / group) * tokenCount * runs.length);
-  const partCount = splits * runs.length;
+  const blocks = Math.ceil(Math.min(step.lengthBound, plan.window) / decodeKeys(shape));
+  const splits = decodeSplits(step, blocks, (plan.heads / group) * tokenCount, runs.map(pagesOf));
+  const partCount = splits.reduce((sum, count) => sum + count, 0);
   const split = partCount > 1;
   const partial = runs.length > 1;
   const parts = split ? empty(device, [partCount, tokenCount, plan.heads, headDim]) : undefined;
   const stats = split ? empty(device, [partCount, tokenCount, plan.heads, 2]) : undefined;
+  let firstPart = 0;
   runs.forEach((run, i) => {
     const segments = run.length;
     const key = `decode ${store} ${headDim} ${group} ${split} ${segments} ${partial} ${smallestSubgroup}`;
@@ -107,14 +111,15 @@ function decode(device: WebGpuDevice, qkv: Tensor, pages: KvPages, plan: Attenti
         kvHeads,
         pagesPerSlot: pageTable.shape[1]!,
         window: plan.window,
-        splits,
-        firstPart: i * splits,
+        splits: splits[i]!,
+        firstPart,
         scale: plan.scale,
         ...segmentValues(run),
       }),
-      grid: [plan.heads / group, tokenCount, splits],
+      grid: [plan.heads / group, tokenCount, splits[i]!],
       cost: costOf(pages, plan, step),
     });
+    firstPart += splits[i]!;
   });
   if (!parts || !stats) return;
   combineOnWebGpu(device, parts, stats, out);
@@ -123,13 +128,19 @@ function decode(device: WebGpuDevice, qkv: Tensor, pages: KvPages, plan: Attenti
 }
 
 /**
- * Shares of the context: enough workgroups for a big GPU; more would only mean more parts to combine. Rows of a batch have
- * different lengths: there some more, so that none waits long for the longest.
+ * Shares of the context in each launch: enough workgroups for a big GPU; more would only mean more parts to combine. Rows of a
+ * batch have different lengths: there some more, so that none waits long for the longest. A launch that has few of the pages
+ * needs small shares, or few workgroups would do its work.
  *
  * @param others Workgroups for each share.
+ * @param pages Pages of each launch.
  */
-function decodeSplits(step: Step, plan: AttentionPlan, keys: number, others: number): number {
-  const blocks = Math.ceil(Math.min(step.lengthBound, plan.window) / keys);
+function decodeSplits(step: Step, blocks: number, others: number, pages: readonly number[]): number[] {
   const enough = step.rowCount > 1 ? 2 * ENOUGH_WORKGROUPS : ENOUGH_WORKGROUPS;
-  return Math.max(1, Math.min(Math.ceil(enough / others), blocks));
+  const alone = Math.ceil(enough / others);
+  const most = Math.max(alone, Math.floor(MOST_PARTS / step.tokenCount));
+  const total = pages.reduce((sum, count) => sum + count, 0);
+  return pages.map((count) => Math.max(1, Math.min(Math.ceil((alone * total) / count), most, blocks)));
 }
+
+const pagesOf = (run: readonly KvSegment[]): number => run.reduce((sum, { pages }) => sum + pages, 0);

@@ -43,6 +43,7 @@ export const prefillParams = (segments: number) =>
     ...segmentFields(segments),
   });
 
+/** A vec4 of a piece of queries for each. */
 const THREADS = 128;
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
@@ -67,7 +68,6 @@ export function prefillKernel(v: PrefillVariant): WebGpuKernel {
   const results = heads.flatMap((h) => four.map((r) => ({ h, r, name: `${h}_${r}` })));
   const keyUnits = range(Math.ceil((PAGE_TOKENS * pieceQuads) / unitQuads / THREADS));
   const valueUnits = range(Math.ceil((pieceKeys * d4) / unitQuads / THREADS));
-  const queryQuads = Math.max(Math.ceil((QUERY_TILE * pieceQuads) / THREADS), 1);
   const column = (n: number) => (d4 >= 16 * (n + 1) ? `tx + ${16 * n}u` : `min(tx + ${16 * n}u, D4 - 1u)`);
   const loadNext = (quad: string) => `
 ${heads.map((h) => `      query${h} = loadQuery(first, count, firstHead + ${h}u, stagedQuery, ${quad} + stagedQuad);`).join("\n")}
@@ -85,7 +85,6 @@ ${range(v.segments - 1)
   .join("\n")}
     default: { return ${name}0[at]; }
   }`;
-  if (queryQuads > 1) throw new RangeError("attention: a piece of queries is one vec4 a thread");
   return {
     label: `attention prefill ${v.store} D=${v.headDim} heads=${v.heads}${v.segments > 1 ? ` segments=${v.segments}` : ""}${v.carry ? " carry" : ""}`,
     code: /* wgsl */ `
@@ -110,7 +109,7 @@ ${unit.wgsl}
 ${v.carry ? "@group(0) @binding(6) var<storage, read_write> state: array<vec2f>;  // [T, H]: maximum, sum" : ""}
 ${segmentBindings(v.segments, v.carry ? 7 : 6, "KvUnit")}
 
-var<workgroup> x: array<vec4f, ${Math.max(QUERY_TILE * v.heads * line, 16 * turned)}>;   // queries [head, query, QUADS]; maxima, probabilities [key, head, 4 queries]
+var<workgroup> x: array<vec4f, ${Math.max(QUERY_TILE * v.heads * line, 16 * turned)}>;   // queries [head, query % 4, query / 4, QUADS]: those read together lie in different banks; maxima, probabilities [key, head, 4 queries]
 var<workgroup> y: array<vec4f, ${Math.max(PAGE_TOKENS * line, pieceKeys * d4)}>;   // keys [key, QUADS]; values [key, D4]
 
 fn keyAt(segment: u32, at: u32) -> KvUnit {
@@ -216,7 +215,7 @@ ${keyUnits.map((e) => `    var key${e}: KvUnit;`).join("\n")}
     for (var quad = 0u; quad < D4; quad += QUADS) {
       workgroupBarrier();
       if (stagedQuery < QUERIES) {
-${heads.map((h) => `        x[(${h}u * QUERIES + stagedQuery) * LINE + stagedQuad] = query${h};`).join("\n")}
+${heads.map((h) => `        x[(${h}u * QUERIES + stagedQuery % 4u * 8u + stagedQuery / 4u) * LINE + stagedQuad] = query${h};`).join("\n")}
       }
 ${keyUnits
   .map((e) => {
@@ -236,7 +235,7 @@ ${four.map((j) => `        let k${j} = y[(tx + ${16 * j}u) * LINE + c];`).join("
 ${four.map((e) => `        let turned${e} = vec4f(k0[${e}], k1[${e}], k2[${e}], k3[${e}]);`).join("\n")}
 ${results
   .map(
-    ({ h, r, name }) => `        let q${name} = x[(${h}u * QUERIES + ty * 4u + ${r}u) * LINE + c];
+    ({ h, r, name }) => `        let q${name} = x[(${h}u * QUERIES + ${8 * r}u + ty) * LINE + c];
 ${four.map((e) => `        s${name} = fma(vec4f(q${name}[${e}]), turned${e}, s${name});`).join("\n")}`,
   )
   .join("\n")}
