@@ -1,5 +1,6 @@
 export { type Allocation, type BufferSlice, LENT_BYTES, type MemoryUse } from "./buffer.js";
-export { type CpuArgument, CpuDevice, type CpuLaunch, type CpuOptions, F32, f32 } from "./cpu/cpu-device.js";
+export { type CpuArgument, F32, f32 } from "./cpu/arguments.js";
+export { CpuDevice, type CpuLaunch, type CpuOptions } from "./cpu/cpu-device.js";
 export type { CapturedList, Cost, Device, DeviceContract, Profile, ProfileEntry } from "./device.js";
 export { DeviceError, DeviceLostError, NoDeviceError, OutOfMemoryError } from "./errors.js";
 export { type OpenOptions, open } from "./open.js";

@@ -1,4 +1,5 @@
 /** Kernels that only the tests of this folder launch: they show the order of launches and what a trap does. */
+import { isFirstCall } from "./worker.inline.as";
 
 @unmanaged
 class StepArgs {
@@ -66,4 +67,19 @@ export function checkArguments(args: usize, begin: i32, end: i32, worker: i32): 
   const out = <usize>load<u32>(args);
   const count = load<i32>(args, 4);
   for (let i = 0; i < count; i++) store<i32>(out + ((<usize>i) << 2), load<i32>(args + ((<usize>i) << 2), 8));
+}
+
+@unmanaged
+class FirstCallArgs {
+  /** [tasks, 2]. */
+  out: usize;
+}
+
+/** The worker of each task, and whether the task began the worker's first call. */
+export function checkFirstCall(args: usize, begin: i32, end: i32, worker: i32): void {
+  const g = changetype<FirstCallArgs>(args);
+  for (let task = begin; task < end; task++) {
+    store<i32>(g.out + (<usize>task << 3), worker);
+    store<i32>(g.out + (<usize>task << 3), i32(task == begin && isFirstCall(worker)), 4);
+  }
 }

@@ -2,7 +2,8 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Allocation, BufferSlice } from "../buffer.js";
 import { DeviceError, DeviceLostError, NoDeviceError, OutOfMemoryError } from "../errors.js";
-import { CpuDevice, f32 } from "./cpu-device.js";
+import { f32 } from "./arguments.js";
+import { CpuDevice } from "./cpu-device.js";
 import type { Thread } from "./platform.js";
 import { hasRelaxedSimd, wasm } from "./wasm.js";
 
@@ -86,6 +87,22 @@ describe.each([1, 2, 3])("CpuDevice with %i threads", (threads) => {
     }
     expect(await ints(device, values)).toEqual(stepsReference(count, steps));
     device.free(values.allocation);
+  });
+
+  test("each worker has one first call a launch", async () => {
+    const tasks = 64;
+    const outs = [1, 2, 3].map(() => upload(device, new Int32Array(2 * tasks)));
+    for (const out of outs) device.run("checkFirstCall", { arguments: [out], tasks, chunk: 1 });
+    for (const out of outs) {
+      const words = await ints(device, out);
+      const firsts = new Map<number, number>();
+      for (let task = 0; task < tasks; task++) {
+        const worker = words[2 * task]!;
+        firsts.set(worker, (firsts.get(worker) ?? 0) + words[2 * task + 1]!);
+      }
+      expect([...firsts.values()].every((count) => count === 1)).toBe(true);
+      device.free(out.allocation);
+    }
   });
 
   test("arguments arrive as words", async () => {

@@ -13,6 +13,8 @@ import type { CapturedList, Cost, DeviceContract, Profile, ProfileEntry } from "
 import { DeviceError, DeviceLostError, NoDeviceError, OutOfMemoryError } from "../errors.js";
 import { ScopeStack } from "../scope.js";
 import { ALIGNMENT, Arena } from "./arena.js";
+import { type CpuArgument, wordOf } from "./arguments.js";
+import { Captured, CpuAllocation, type Scratch } from "./captured.js";
 import {
   ARENA_BYTE,
   entryWords,
@@ -30,28 +32,12 @@ import {
 import { nearNames } from "./near-names.js";
 import type { Platform, Thread } from "./platform.js";
 import { Recording } from "./recording.js";
-import { hasRelaxedSimd, instantiate, type Kernels, type WasmMemory, type WasmModule, wasm } from "./wasm.js";
+import { chooseRelaxedSimd, findPlatform, INITIAL_PAGES, PAGE, tryInstantiate } from "./setup.js";
+import type { Kernels, WasmMemory, WasmModule } from "./wasm.js";
 
-const PAGE = 65536;
-/** 4 GiB, the end of a 32-bit memory. */
-const MAX_PAGES = 65536;
-const INITIAL_PAGES = 16;
 /** Tasks of the copy and clear kernels. */
 const BLOCK_BYTES = 256 * 1024;
 const DEFAULT_MAX_THREADS = 16;
-
-/** An f32 kernel argument. */
-export class F32 {
-  constructor(readonly value: number) {}
-}
-
-/** Marks a number as an f32 kernel argument; plain numbers are integers. */
-export function f32(value: number): F32 {
-  return new F32(value);
-}
-
-/** A word of a kernel's arguments: an integer or address; a slice's address; an f32; `undefined` is the null pointer. */
-export type CpuArgument = number | boolean | BufferSlice | F32 | undefined;
 
 export interface CpuLaunch {
   readonly arguments: readonly CpuArgument[];
@@ -80,62 +66,6 @@ export interface CpuOptions {
   readonly wasm?: { readonly module: object };
 }
 
-class CpuAllocation implements Allocation {
-  isFree = false;
-
-  constructor(
-    readonly owner: CpuDevice,
-    readonly id: number,
-    readonly byteLength: number,
-    /** The address. */
-    readonly handle: number,
-    /** The captured list during whose recording it was made. */
-    readonly list: Captured | undefined,
-  ) {}
-}
-
-/** Scratch memory: freed when neither the device nor a captured list uses it. */
-interface Scratch {
-  readonly slice: BufferSlice;
-  readonly bytesPerWorker: number;
-  users: number;
-}
-
-/** A captured list: its launches, and the memory that replays need. */
-class Captured implements CapturedList {
-  readonly recording = new Recording(new Int32Array(0), 0, true);
-  /** Freed inside the capture, by size in the arena: reused inside, returned with the list. */
-  readonly freed = new Map<number, number[]>();
-  readonly scratch = new Set<Scratch>();
-  isDisposed = false;
-
-  constructor(
-    private readonly onReplay: (list: Captured) => void,
-    private readonly onDispose: (list: Captured) => void,
-  ) {}
-
-  get launches(): number {
-    return this.recording.count;
-  }
-
-  replay(): void {
-    if (this.isDisposed) throw new DeviceError("replay: the captured list was disposed");
-    this.onReplay(this);
-  }
-
-  dispose(): void {
-    if (this.isDisposed) return;
-    this.isDisposed = true;
-    this.onDispose(this);
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-}
-
-const bits = new DataView(new ArrayBuffer(4));
-
 export class CpuDevice implements DeviceContract {
   readonly kind = "cpu";
   readonly label: string;
@@ -148,6 +78,7 @@ export class CpuDevice implements DeviceContract {
   private readonly limitBytes: number;
   private readonly workers: Thread[] = [];
   private readonly recording: Recording;
+  private readonly addressOf = (slice: BufferSlice): number => this.address(slice);
   private capturing: Captured | undefined;
   private profiling: Map<string, ProfileEntry> | undefined;
   private scratch: Scratch | undefined;
@@ -387,7 +318,8 @@ export class CpuDevice implements DeviceContract {
     if (!list.hasRoom(entryWords(values.length))) this.execute();
     // Words first: an argument that does not fit must not leave half an entry.
     const words = this.argumentWords;
-    for (let index = 0; index < values.length; index++) words[index] = this.wordOf(values[index], kernel, index);
+    for (let index = 0; index < values.length; index++)
+      words[index] = wordOf(values[index], kernel, index, this.addressOf);
     const first = list.add(number, values.length, tasks, Math.min(Math.max(chunk, 1), tasks), launch.cost);
     for (let index = 0; index < values.length; index++) list.words[first + index] = words[index]!;
     if (!this.capturing) this.launchCount += 1;
@@ -551,23 +483,6 @@ export class CpuDevice implements DeviceContract {
     return undefined;
   }
 
-  private wordOf(value: CpuArgument, kernel: string, index: number): number {
-    if (typeof value === "number") {
-      if ((value | 0) === value || value >>> 0 === value) return value | 0;
-      throw new DeviceError(
-        `${kernel}: argument ${index} expected a 32-bit integer, got ${value} (wrap floats in f32)`,
-        kernel,
-      );
-    }
-    if (value === undefined) return 0;
-    if (typeof value === "boolean") return value ? 1 : 0;
-    if (value instanceof F32) {
-      bits.setFloat32(0, value.value);
-      return bits.getInt32(0);
-    }
-    return this.address(value) | 0;
-  }
-
   /** Executes what is recorded, for `what`, which a capture cannot hold. */
   private handOver(what: string): void {
     this.mustBeOpen();
@@ -661,46 +576,6 @@ export class CpuDevice implements DeviceContract {
 
 function arenaBytes(bytes: number): number {
   return Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
-}
-
-async function findPlatform(): Promise<Platform> {
-  const isNode = typeof process !== "undefined" && typeof process.getBuiltinModule === "function";
-  return isNode ? (await import("./threads-node.js")).platform : (await import("./threads-web.js")).platform;
-}
-
-function chooseRelaxedSimd(platform: Platform, wanted: "auto" | boolean): boolean {
-  if (wanted === false) return false;
-  if (wanted === true) platform.enableRelaxedSimd();
-  if (hasRelaxedSimd()) return true;
-  if (wanted === true) throw new NoDeviceError("relaxed SIMD was asked for, but this engine does not have it");
-  return false;
-}
-
-/** Undefined if the module wants a memory of the other kind. */
-function tryInstantiate(
-  module: WasmModule,
-  shared: boolean,
-): { memory: WasmMemory; maximumPages: number; kernels: Kernels } | undefined {
-  const { memory, maximumPages } = makeMemory(shared);
-  try {
-    return { memory, maximumPages, kernels: instantiate(module, memory) };
-  } catch {
-    return undefined; // a LinkError; the caller tries the other kind or reports it
-  }
-}
-
-/** Phones and 32-bit systems may not have 4 GiB of addresses in one piece: try less. */
-function makeMemory(shared: boolean): { memory: WasmMemory; maximumPages: number } {
-  let cause: unknown;
-  for (const maximumPages of [MAX_PAGES, MAX_PAGES / 2, MAX_PAGES / 4]) {
-    try {
-      const memory = new wasm.Memory({ initial: INITIAL_PAGES, maximum: maximumPages, shared });
-      return { memory, maximumPages };
-    } catch (error) {
-      cause = error;
-    }
-  }
-  throw new NoDeviceError("this engine has no room for a WebAssembly memory of 1 GiB", undefined, { cause });
 }
 
 function unknownKernel(name: string, names: readonly string[]): DeviceError {
