@@ -10,6 +10,12 @@ import { type NearVariant, nearKernel, nearParams } from "./near.wgsl.js";
 import type { PackedAttentionPlan } from "./packed-attention.js";
 import { type PrefillVariant, prefillKernel, prefillParams } from "./prefill.wgsl.js";
 import { RESTORE_TOKENS, type RestoreVariant, restoreKernel, restoreParams, restorePart } from "./restore.wgsl.js";
+import {
+  canRotateInRegisters,
+  ROTATED_SCORES_BYTES,
+  type RotatedScoresVariant,
+  rotatedScoresKernel,
+} from "./rotated-scores.wgsl.js";
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -164,6 +170,8 @@ function near(
   });
 }
 
+const MANY_SLOTS = 32_768;
+
 /** Scores of a decode step's queries with the packed keys of a segment: f32 [T, H, slots], in units of log 2. */
 function rotatedScores(
   device: WebGpuDevice,
@@ -176,14 +184,31 @@ function rotatedScores(
   const { kvHeads } = store.format;
   const slots = Math.ceil(step.lengthBound / PACKED_PAGE_TOKENS) * PACKED_PAGE_TOKENS;
   const scores = empty(device, [step.tokenCount, plan.heads, slots]);
-  const variant = restoreVariant(store.format, plan.heads / kvHeads);
+  const shared = plan.heads / kvHeads;
   const buffers = [segment.keys, store.pageTable, step.tokens, store.cuts, plan.rope!.table, scores, qkv];
   if (store.format.ordered) buffers.push(store.order!);
-  device.run(kept(restoreKernel, variant), {
-    buffers,
-    params: restoreNumbers(store, segment, plan, slots, 0),
-    grid: [slots / RESTORE_TOKENS, step.tokenCount],
-  });
+  const { features, limits } = device;
+  const { headDim } = store.format;
+  const params = restoreNumbers(store, segment, plan, slots, 0);
+  if (
+    canRotateInRegisters(store.format, shared) &&
+    plan.rope!.rotaryDim === headDim &&
+    limits.maxWorkgroupStorageBytes >= ROTATED_SCORES_BYTES
+  ) {
+    // Many tokens a workgroup, where there are enough of them, spread what it costs to begin.
+    const subgroups = features.subgroups && features.subgroupSize.min >= 32;
+    const tokens = slots * step.tokenCount >= MANY_SLOTS ? 64 : 16;
+    const variant: RotatedScoresVariant = {
+      format: forKernel(store.format),
+      headsPerKvHead: shared,
+      tokens,
+      subgroups,
+    };
+    device.run(kept(rotatedScoresKernel, variant), { buffers, params, grid: [slots / tokens, step.tokenCount] });
+  } else {
+    const variant = restoreVariant(store.format, shared);
+    device.run(kept(restoreKernel, variant), { buffers, params, grid: [slots / RESTORE_TOKENS, step.tokenCount] });
+  }
   return scores;
 }
 

@@ -7,6 +7,7 @@ import { nearKernel } from "./near.wgsl.js";
 import { decodeShape } from "./packed-attention.launch-webgpu.js";
 import { prefillKernel } from "./prefill.wgsl.js";
 import { restoreKernel, restorePart } from "./restore.wgsl.js";
+import { canRotateInRegisters, rotatedScoresKernel } from "./rotated-scores.wgsl.js";
 
 /** Sides for each width, layout and quantiser, at head size D. */
 function sides(headDim: number): { readonly keys: readonly SideFormat[]; readonly values: readonly SideFormat[] } {
@@ -55,6 +56,12 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       const format: PackedFormat = { ...rotated, keys: side, ordered: i > 0 };
       const part = restorePart(format);
       kernels.push(restoreKernel({ format, part, headsPerKvHead: i }));
+      const shared = 1 + (i % 2);
+      if (canRotateInRegisters(format, shared)) {
+        kernels.push(
+          rotatedScoresKernel({ format, headsPerKvHead: shared, tokens: i > 0 ? 64 : 16, subgroups: i < 2 }),
+        );
+      }
       kernels.push(
         decodeKernel({ format, ...decodeShape(format, i + 1, i > 0 ? 32 : undefined), prefetch: i > 1, skips: i > 0 }),
       );
