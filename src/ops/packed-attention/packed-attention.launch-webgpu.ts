@@ -64,9 +64,10 @@ export function decodeShape(
   return { group, lanes, subgroups: smallestSubgroup !== undefined };
 }
 
-/** Pages that a workgroup takes at least, so that its end does not outweigh its work; and workgroups that fill a big GPU. */
-const PAGES_PER_SPLIT = 2;
-const ENOUGH_WORKGROUPS = 2048;
+/** Workgroups that fill a big GPU. With few heads even single pages are shared out, with many a share has four and more. */
+const ENOUGH_WORKGROUPS = 1024;
+const MANY_GROUPS = 16;
+const PAGES_PER_SPLIT = 4;
 const MOST_SPLITS = 256;
 
 function decode(
@@ -87,8 +88,10 @@ function decode(
     decodeShape(format, plan.heads / kvHeads, subgroups ? subgroupSize.min : undefined),
   );
   const group = shapes[0]!.group;
-  const most = Math.ceil(ENOUGH_WORKGROUPS / ((results / group) * launches.length));
-  const splits = Math.max(1, Math.min(MOST_SPLITS, most, Math.ceil(pages / PAGES_PER_SPLIT)));
+  const groups = (results / group) * launches.length;
+  const pagesPerSplit = groups >= MANY_GROUPS ? PAGES_PER_SPLIT : 1;
+  const most = Math.min(MOST_SPLITS, Math.ceil(ENOUGH_WORKGROUPS / groups));
+  const splits = Math.max(1, Math.min(most, Math.ceil(pages / pagesPerSplit)));
   const partCount = launches.length * splits + 1;
   const parts = empty(device, [partCount, results, partWidth(headDim)]);
   launches.forEach(({ store, segment }, i) => {
@@ -97,7 +100,6 @@ function decode(
       format: forKernel(format),
       ...shapes[stores.indexOf(store)]!,
       skips: skips !== undefined,
-      prefetch: false,
     };
     const { rope, meanTerms } = plan;
     const scores = format.ropeAtRead ? rotatedScores(device, qkv, store, segment, plan, step) : undefined;

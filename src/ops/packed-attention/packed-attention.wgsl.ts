@@ -46,7 +46,7 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       // Every format at every head size; groups, subgroups and skipped tokens take turns.
       const heads = [1, 3, 8][i % 3]!;
       const shape = decodeShape(format, heads, i % 2 === 0 ? 32 : undefined);
-      kernels.push(decodeKernel({ format, ...shape, prefetch: i % 3 > 0, skips: key.layout === "token" && i % 4 < 2 }));
+      kernels.push(decodeKernel({ format, ...shape, skips: key.layout === "token" && i % 4 < 2 }));
       const near = { side: i % 2 === 0, carry: i % 3 === 0, skips: key.layout === "token" && i % 4 < 2 };
       const marks = { marked: i % 4 === 2 ? 8 : 0, strictPrefill: i % 2 === 0 };
       kernels.push(prefillKernel({ format: { ...format, ...marks }, ...near }));
@@ -62,9 +62,7 @@ export function packedAttentionVariants(): WebGpuKernel[] {
           rotatedScoresKernel({ format, headsPerKvHead: shared, tokens: i > 0 ? 64 : 16, subgroups: i < 2 }),
         );
       }
-      kernels.push(
-        decodeKernel({ format, ...decodeShape(format, i + 1, i > 0 ? 32 : undefined), prefetch: i > 1, skips: i > 0 }),
-      );
+      kernels.push(decodeKernel({ format, ...decodeShape(format, i + 1, i > 0 ? 32 : undefined), skips: i > 0 }));
       kernels.push(prefillKernel({ format, skips: i > 0, side: true, carry: true }));
     });
     for (const marked of [0, 20]) {

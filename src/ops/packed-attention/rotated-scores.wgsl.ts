@@ -68,7 +68,7 @@ export function rotatedScoresKernel(v: RotatedScoresVariant): WebGpuKernel {
   const gather = () => {
     const lines: string[] = [];
     let count = sumCount;
-    for (let bit = 16; bit > 0; bit /= 2) {
+    for (let bit = 16; bit >= 1; bit /= 2) {
       if (count > 1) {
         count /= 2;
         for (const i of upTo(count)) {
