@@ -111,7 +111,10 @@ for (const kv of kinds) {
   if (number("recall") > 0) {
     const most = model.language.state.maxPositions - 64;
     const problems = evaluate.drawRecall({
-      lengths: flags.lengths.split(",").map(Number).filter((length) => length <= most),
+      lengths: flags.lengths
+        .split(",")
+        .map(Number)
+        .filter((length) => length <= most),
       perLength: number("recall"),
       prose,
       countTokens: (text) => model.tokenizer.encode(text).length,

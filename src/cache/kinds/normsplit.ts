@@ -3,9 +3,10 @@
  * in blocks of tokens. Values are rotated and go by tokens.
  *
  * Source   OScaR, arXiv 2605.19660: Hadamard after rotary, the norm apart, groups of 32 tokens of a channel.
- * Departs  the norm is per head (there: over all heads of a token); ranges are clipped by the group's size instead of not at
- *          all: the least squared error of a normal distribution, measured on 4,000 groups for each size; 4 first and 32
- *          newest tokens stay exact (there: a residual of 128).
+ * Departs  the norm is per head (there: over all heads of a token); ranges of keys are clipped by the group's size instead of
+ *          not at all: the least squared error of a normal distribution, measured on 4,000 groups for each size; 4 first and
+ *          32 newest tokens stay exact (there: a residual of 128). Values are not clipped: that always errs towards zero, and
+ *          attention averages values, which takes away only errors of either sign.
  */
 import { groupWithin, ofLayer, powerOfTwoIn } from "../packed-options.js";
 import type { PackedKind } from "../recipe.js";
@@ -52,7 +53,7 @@ export const normsplit = (bits: 2 | 3): PackedKind => ({
           layout: "token",
           group: valueGroup,
           quantiser: "min",
-          clip: o.valueClip ?? gaussianClip(valueBits, valueGroup),
+          clip: o.valueClip ?? 1,
           norm: false,
         },
         ropeAtRead: false,

@@ -72,3 +72,11 @@ export function checkRms(name: string, value: number, tolerance: number): Check 
     detail: `relative RMS ${value.toExponential(2)} (at most ${tolerance})`,
   };
 }
+
+/** Whole numbers that must be equal: how many differ. */
+export function checkWords(name: string, found: ArrayLike<number>, expected: ArrayLike<number>): Check {
+  let different = found.length === expected.length ? 0 : Math.abs(found.length - expected.length);
+  for (let i = 0; i < expected.length; i++) if (found[i] !== expected[i]) different++;
+  const detail = different === 0 ? `${expected.length} equal` : `${different} of ${expected.length} differ`;
+  return { name, passed: different === 0, detail };
+}

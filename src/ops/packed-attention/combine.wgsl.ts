@@ -12,21 +12,23 @@ export interface FinishVariant {
 
 export const combineParams = params({ results: "u32", parts: "u32" });
 
+const COMBINE_THREADS = 256;
+
 /**
  * Buffers: parts [part, T·H, PART], out [T·H, D]. A workgroup each result.
  *
- * Thread (lane, c) adds up channels 4·c … 4·c + 3 of parts lane, lane + LANES, …, with a maximum of its own; the lanes meet at
- * the end.
+ * First the maximum, a thread each part; then, in chunks of as many parts, their weights, and thread (lane, c) adds up channels
+ * 4·c … 4·c + 3 of parts lane, lane + LANES, …: loads that do not wait for each other. Parts are finite, empty ones too.
  */
 export function combineKernel(v: FinishVariant): WebGpuKernel {
-  const lanes = Math.floor(128 / (v.headDim / 4));
+  const lanes = Math.floor(COMBINE_THREADS / (v.headDim / 4));
   return {
     label: `packed attention combine D=${v.headDim} rotation=${v.rotation}`,
     code: /* wgsl */ `
 const D4 = ${v.headDim / 4}u;
 const D = ${v.headDim}u;
 const LANES = ${lanes}u;
-const THREADS = 128u;
+const THREADS = ${COMBINE_THREADS}u;
 const PART4 = ${partWidth(v.headDim) / 4}u;
 const NOTHING = -1e30;
 ${combineParams.wgsl}
@@ -35,7 +37,8 @@ ${combineParams.wgsl}
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 var<workgroup> sums: array<vec4f, THREADS>;
-var<workgroup> stats: array<vec2f, THREADS>;
+var<workgroup> weights: array<f32, THREADS>;
+var<workgroup> totals: array<f32, THREADS>;
 var<workgroup> x: array<f32, D>;
 
 @compute @workgroup_size(THREADS)
@@ -48,37 +51,59 @@ fn main(
   let lane = thread / D4;
   let c = thread % D4;
   var best = NOTHING;
+  for (var i = thread; i < p.parts; i += THREADS) { best = max(best, parts[(i * p.results + result) * PART4 + D4].x); }
+  weights[thread] = best;
+  workgroupBarrier();
+  for (var i = THREADS / 2u; i > 0u; i /= 2u) {
+    if (thread < i) { weights[thread] = max(weights[thread], weights[thread + i]); }
+    workgroupBarrier();
+  }
+  best = weights[0];
+  workgroupBarrier();
+
   var total = 0.0;
   var acc = vec4f(0.0);
-  if (lane < LANES) {
-    for (var i = lane; i < p.parts; i += LANES) {
-      let at = (i * p.results + result) * PART4;
-      let part = parts[at + D4];
-      if (part.y > 0.0) {           // an empty part has no maximum to compare
-        let next = max(best, part.x);
-        let shrink = exp2(best - next);
-        let weight = exp2(part.x - next);
-        best = next;
-        total = fma(total, shrink, weight * part.y);
-        acc = fma(acc, vec4f(shrink), weight * parts[at + c]);
+  for (var first = 0u; first < p.parts; first += THREADS) {
+    let count = min(THREADS, p.parts - first);
+    if (thread < count) {
+      let part = parts[((first + thread) * p.results + result) * PART4 + D4];
+      let weight = select(0.0, exp2(part.x - best), part.y > 0.0);   // an empty part has no maximum to compare
+      weights[thread] = weight;
+      total = fma(weight, part.y, total);
+    }
+    workgroupBarrier();
+    if (lane < LANES) {
+      let stride = p.results * PART4;
+      var at = (first + lane) * stride + result * PART4 + c;
+      var i = lane;
+      for (; i + 3u * LANES < count; i += 4u * LANES) {
+        let a0 = parts[at];
+        let a1 = parts[at + LANES * stride];
+        let a2 = parts[at + 2u * LANES * stride];
+        let a3 = parts[at + 3u * LANES * stride];
+        acc = fma(vec4f(weights[i]), a0, acc);
+        acc = fma(vec4f(weights[i + LANES]), a1, acc);
+        acc = fma(vec4f(weights[i + 2u * LANES]), a2, acc);
+        acc = fma(vec4f(weights[i + 3u * LANES]), a3, acc);
+        at += 4u * LANES * stride;
+      }
+      for (; i < count; i += LANES) {
+        acc = fma(vec4f(weights[i]), parts[at], acc);
+        at += LANES * stride;
       }
     }
+    workgroupBarrier();
   }
   sums[thread] = acc;
-  stats[thread] = vec2f(best, total);
+  totals[thread] = total;
   workgroupBarrier();
+  for (var i = THREADS / 2u; i > 0u; i /= 2u) {
+    if (thread < i) { totals[thread] += totals[thread + i]; }
+    workgroupBarrier();
+  }
   if (thread < D4) {
-    var joint = NOTHING;
-    for (var i = 0u; i < LANES; i++) { joint = max(joint, stats[i * D4].x); }
-    total = 0.0;
-    acc = vec4f(0.0);
-    for (var i = 0u; i < LANES; i++) {
-      let stat = stats[i * D4];
-      let weight = select(0.0, exp2(stat.x - joint), stat.y > 0.0);
-      total = fma(weight, stat.y, total);
-      acc = fma(vec4f(weight), sums[i * D4 + thread], acc);
-    }
-    acc *= select(0.0, 1.0 / total, total > 0.0);
+    for (var i = 1u; i < LANES; i++) { acc += sums[i * D4 + thread]; }
+    acc *= select(0.0, 1.0 / totals[0], totals[0] > 0.0);
     for (var i = 0u; i < 4u; i++) { x[thread * 4u + i] = acc[i]; }
   }
   workgroupBarrier();

@@ -26,8 +26,6 @@ export interface DecodeVariant {
   readonly subgroups: boolean;
   /** The store has bits of tokens to be left out. */
   readonly skips: boolean;
-  /** A page's words are loaded while the one before it is worked on: more registers, less waiting. */
-  readonly prefetch: boolean;
 }
 
 export const decodeParams = params({
@@ -258,7 +256,7 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
   if (!hasKeys) {
     for (const u of tokens) {
       for (const h of heads) {
-        const at = `(token * p.heads + firstHead + ${h}u) * p.scoreStride + u32(max(upcoming, 0)) * PAGE + at${u}`;
+        const at = `(token * p.heads + firstHead + ${h}u) * p.scoreStride + u32(index) * PAGE + at${u}`;
         raw.push({ name: `score${u}_${h}`, expression: `scores[${at}]`, made: "" });
       }
     }
@@ -351,12 +349,6 @@ fn seek(slot: u32, index: i32, end: i32) -> i32 {
   }
   return at;
 }
-/** Its place in the segment; past the end any page will do, as nobody works with it. */
-fn held(slot: u32, index: i32, end: i32) -> i32 {
-  if (index >= end) { return 0; }
-  return pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;
-}
-
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32,
@@ -437,17 +429,9 @@ ${each(heads, (h) => `  var best${h} = NOTHING;\n  var sum${h} = 0.0;`)}
 
   let firstAt = tokenLane / STRIDE * (STRIDE * LANES) + tokenLane % STRIDE;
 ${each(tokens, (u) => `  let at${u} = firstAt + ${u * stride}u;`)}
-  var upcoming = seek(slot, beginPage, endPage);
-  var page = held(slot, upcoming, endPage);
-${v.prefetch ? each(raw, ({ name, expression }) => `  var next_${name} = ${expression};`) : ""}
-
-  while (upcoming < endPage) {
-    let index = upcoming;
-${v.prefetch ? each(raw, ({ name }) => `    let ${name} = next_${name};`) : each(raw, ({ name, expression }) => `    let ${name} = ${expression};`)}
-    // ${v.prefetch ? "The next page is on its way while this one is worked on." : "No page is fetched ahead."}
-    upcoming = seek(slot, index + 1, endPage);
-    page = held(slot, upcoming, endPage);
-${v.prefetch ? each(raw, ({ name, expression }) => `    next_${name} = ${expression};`) : ""}
+  for (var index = seek(slot, beginPage, endPage); index < endPage; index = seek(slot, index + 1, endPage)) {
+    let page = pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;
+${each(raw, ({ name, expression }) => `    let ${name} = ${expression};`)}
 ${each(raw, ({ made }) => made)}
 ${each(tokens, (u) =>
   byChannel

@@ -1,8 +1,8 @@
 /**
  * WebGPU kernel of the part of a decode step's attention that is not packed: side entries, and the step's own token.
  *
- * A workgroup takes a query head. Candidates go by in chunks of 128, a thread each for the scores; then thread (lane, c)
- * weighs channels 4·c … 4·c + 3 of candidates lane, lane + LANES, ….
+ * A workgroup takes a query head. Candidates go by in chunks of 64, four threads each for the scores; then thread (lane, c)
+ * weighs channels 4·c … 4·c + 3 of candidates lane, lane + LANES, …. Loads do not wait for what was found before.
  */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
@@ -29,14 +29,18 @@ export const nearParams = params({
 /** Buffers: qkv, tokens, cuts, parts, then `side`, and `markedTokens` where the format marks tokens. Grid: [H, T]. */
 export function nearKernel({ format, side }: NearVariant): WebGpuKernel {
   const { headDim, kvHeads, marked } = format;
-  const lanes = Math.floor(128 / (headDim / 4));
+  const lanes = Math.floor(256 / (headDim / 4));
+  const vectors = headDim / 4;
+  /** Of four threads that share a candidate, each takes every fourth vector. */
+  const turns = Array.from({ length: Math.ceil(vectors / 4) }, (_, i) => i);
   return {
     label: `packed attention near D=${headDim}${side ? " side" : ""}${marked > 0 ? " marked" : ""}`,
     code: /* wgsl */ `
 const D4 = ${headDim / 4}u;
 const G = ${kvHeads}u;
 const LANES = ${lanes}u;
-const THREADS = 128u;
+const THREADS = 256u;
+const CHUNK = 64u;
 const PART = ${partWidth(headDim)}u;
 const NOTHING = -1e30;
 ${nearParams.wgsl}
@@ -52,7 +56,8 @@ ${packedEndWgsl(format)}
 const ENTRIES = ${side ? "SINKS + RING + MARKED" : "0"};
 
 var<workgroup> q: array<vec4f, D4>;
-var<workgroup> scores: array<f32, THREADS>;
+var<workgroup> scores: array<f32, CHUNK>;
+var<workgroup> products: array<f32, THREADS>;
 var<workgroup> weighed: array<vec4f, THREADS>;
 
 /** Whether candidate i counts: an entry of the side store, or behind them the step's own token. */
@@ -113,54 +118,63 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   var best = NOTHING;
   var sum = 0.0;
   let candidates = select(ENTRIES + 1, 0, word.w < 0);
-  for (var first = 0; first < candidates; first += i32(THREADS)) {
-    let i = first + i32(thread);
-    var score = NOTHING;
-    if (counts(i, slot, past, end, lowest)) {
-      var products = vec4f(0.0);
-      if (i == ENTRIES) {
-        for (var j = 0u; j < D4; j++) { products = fma(q[j], qkv[ownKey + j], products); }
-      }
+  for (var first = 0; first < candidates; first += i32(CHUNK)) {
+    let i = first + i32(thread / 4u);
+    let shown = counts(i, slot, past, end, lowest);
+    var dots = vec4f(0.0);
 ${
   side
     ? `
-      else {
-        let at = entryAt(i, slot, 0u, kvHead);
-        for (var j = 0u; j < D4; j++) { products = fma(q[j], widened(at + j), products); }
-      }`
+    if (shown && i != ENTRIES) {
+      let at = entryAt(i, slot, 0u, kvHead) + thread % 4u;
+${turns.map((n) => `      let k${n} = widened(${4 * n + 3 < vectors ? `at + ${4 * n}u` : `min(at + ${4 * n}u, at - thread % 4u + ${vectors - 1}u)`});`).join("\n")}
+${turns.map((n) => `      ${4 * n + 3 < vectors ? "" : `if (thread % 4u + ${4 * n}u < D4) { `}dots = fma(q[thread % 4u + ${4 * n}u], k${n}, dots);${4 * n + 3 < vectors ? "" : " }"}`).join("\n")}
+    }`
     : ""
 }
-      score = dot(products, vec4f(1.0));
+    if (i == ENTRIES) {
+      for (var j = thread % 4u; j < D4; j += 4u) { dots = fma(q[j], qkv[ownKey + j], dots); }
     }
-    scores[thread] = score;
+    products[thread] = dot(dots, vec4f(1.0));
+    workgroupBarrier();
+    if (thread % 4u == 0u) {
+      let score = products[thread] + products[thread + 1u] + products[thread + 2u] + products[thread + 3u];
+      scores[thread / 4u] = select(NOTHING, score, shown);
+    }
     workgroupBarrier();
     var next = best;
-    for (var j = 0u; j < THREADS; j++) { next = max(next, scores[j]); }
+    for (var j = 0u; j < CHUNK; j++) { next = max(next, scores[j]); }
     let shrink = exp2(best - next);
     acc *= shrink;
     sum *= shrink;
     best = next;
     if (lane < LANES) {
-      for (var j = lane; j < THREADS; j += LANES) {
-        if (scores[j] == NOTHING) { continue; }
-        let probability = exp2(scores[j] - best);
-        sum += probability;
+      for (var j = lane; j < CHUNK; j += LANES) {
         let candidate = first + i32(j);
+        let probability = select(0.0, exp2(scores[j] - best), scores[j] > NOTHING);
+        sum += probability;
+${
+  side
+    ? `
+        // What nothing was written to may be no number, and 0 · NaN is NaN.
+        let value = widened(entryAt(min(candidate, ENTRIES - 1), slot, 1u, kvHead) + c);
+        acc += select(vec4f(0.0), probability * value, probability > 0.0 && candidate < ENTRIES);`
+    : ""
+}
         if (candidate == ENTRIES) { acc = fma(vec4f(probability), qkv[ownValue + c], acc); }
-${side ? "        else { acc = fma(vec4f(probability), widened(entryAt(candidate, slot, 1u, kvHead) + c), acc); }" : ""}
       }
     }
     workgroupBarrier();
   }
 
   weighed[thread] = acc;
-  scores[thread] = sum;
+  products[thread] = sum;
   workgroupBarrier();
   let part = ((p.part * p.tokens + token) * p.heads + head) * PART;
   if (thread < D4) {
     var total = 0.0;
     for (var i = 0u; i < LANES; i++) {
-      total += scores[i * D4 + thread];
+      total += products[i * D4 + thread];
       if (i > 0u) { acc += weighed[i * D4 + thread]; }
     }
     for (var i = 0u; i < 4u; i++) { parts[part + thread * 4u + i] = acc[i]; }

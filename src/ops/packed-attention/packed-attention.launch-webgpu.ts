@@ -10,6 +10,12 @@ import { type NearVariant, nearKernel, nearParams } from "./near.wgsl.js";
 import type { PackedAttentionPlan } from "./packed-attention.js";
 import { type PrefillVariant, prefillKernel, prefillParams } from "./prefill.wgsl.js";
 import { RESTORE_TOKENS, type RestoreVariant, restoreKernel, restoreParams, restorePart } from "./restore.wgsl.js";
+import {
+  canRotateInRegisters,
+  ROTATED_SCORES_BYTES,
+  type RotatedScoresVariant,
+  rotatedScoresKernel,
+} from "./rotated-scores.wgsl.js";
 
 const kernels = new Map<string, WebGpuKernel>();
 
@@ -58,9 +64,10 @@ export function decodeShape(
   return { group, lanes, subgroups: smallestSubgroup !== undefined };
 }
 
-/** Pages that a workgroup takes at least, so that its end does not outweigh its work; and workgroups that fill a big GPU. */
-const PAGES_PER_SPLIT = 2;
-const ENOUGH_WORKGROUPS = 2048;
+/** Workgroups that fill a big GPU. With few heads even single pages are shared out, with many a share has four and more. */
+const ENOUGH_WORKGROUPS = 1024;
+const MANY_GROUPS = 16;
+const PAGES_PER_SPLIT = 4;
 const MOST_SPLITS = 256;
 
 function decode(
@@ -81,8 +88,10 @@ function decode(
     decodeShape(format, plan.heads / kvHeads, subgroups ? subgroupSize.min : undefined),
   );
   const group = shapes[0]!.group;
-  const most = Math.ceil(ENOUGH_WORKGROUPS / ((results / group) * launches.length));
-  const splits = Math.max(1, Math.min(MOST_SPLITS, most, Math.ceil(pages / PAGES_PER_SPLIT)));
+  const groups = (results / group) * launches.length;
+  const pagesPerSplit = groups >= MANY_GROUPS ? PAGES_PER_SPLIT : 1;
+  const most = Math.min(MOST_SPLITS, Math.ceil(ENOUGH_WORKGROUPS / groups));
+  const splits = Math.max(1, Math.min(most, Math.ceil(pages / pagesPerSplit)));
   const partCount = launches.length * splits + 1;
   const parts = empty(device, [partCount, results, partWidth(headDim)]);
   launches.forEach(({ store, segment }, i) => {
@@ -91,7 +100,6 @@ function decode(
       format: forKernel(format),
       ...shapes[stores.indexOf(store)]!,
       skips: skips !== undefined,
-      prefetch: false,
     };
     const { rope, meanTerms } = plan;
     const scores = format.ropeAtRead ? rotatedScores(device, qkv, store, segment, plan, step) : undefined;
@@ -164,6 +172,8 @@ function near(
   });
 }
 
+const MANY_SLOTS = 32_768;
+
 /** Scores of a decode step's queries with the packed keys of a segment: f32 [T, H, slots], in units of log 2. */
 function rotatedScores(
   device: WebGpuDevice,
@@ -176,14 +186,31 @@ function rotatedScores(
   const { kvHeads } = store.format;
   const slots = Math.ceil(step.lengthBound / PACKED_PAGE_TOKENS) * PACKED_PAGE_TOKENS;
   const scores = empty(device, [step.tokenCount, plan.heads, slots]);
-  const variant = restoreVariant(store.format, plan.heads / kvHeads);
+  const shared = plan.heads / kvHeads;
   const buffers = [segment.keys, store.pageTable, step.tokens, store.cuts, plan.rope!.table, scores, qkv];
   if (store.format.ordered) buffers.push(store.order!);
-  device.run(kept(restoreKernel, variant), {
-    buffers,
-    params: restoreNumbers(store, segment, plan, slots, 0),
-    grid: [slots / RESTORE_TOKENS, step.tokenCount],
-  });
+  const { features, limits } = device;
+  const { headDim } = store.format;
+  const params = restoreNumbers(store, segment, plan, slots, 0);
+  if (
+    canRotateInRegisters(store.format, shared) &&
+    plan.rope!.rotaryDim === headDim &&
+    limits.maxWorkgroupStorageBytes >= ROTATED_SCORES_BYTES
+  ) {
+    // Many tokens a workgroup, where there are enough of them, spread what it costs to begin.
+    const subgroups = features.subgroups && features.subgroupSize.min >= 32;
+    const tokens = slots * step.tokenCount >= MANY_SLOTS ? 64 : 16;
+    const variant: RotatedScoresVariant = {
+      format: forKernel(store.format),
+      headsPerKvHead: shared,
+      tokens,
+      subgroups,
+    };
+    device.run(kept(rotatedScoresKernel, variant), { buffers, params, grid: [slots / tokens, step.tokenCount] });
+  } else {
+    const variant = restoreVariant(store.format, shared);
+    device.run(kept(restoreKernel, variant), { buffers, params, grid: [slots / RESTORE_TOKENS, step.tokenCount] });
+  }
   return scores;
 }
 

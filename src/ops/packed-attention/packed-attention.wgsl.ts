@@ -7,6 +7,7 @@ import { nearKernel } from "./near.wgsl.js";
 import { decodeShape } from "./packed-attention.launch-webgpu.js";
 import { prefillKernel } from "./prefill.wgsl.js";
 import { restoreKernel, restorePart } from "./restore.wgsl.js";
+import { canRotateInRegisters, rotatedScoresKernel } from "./rotated-scores.wgsl.js";
 
 /** Sides for each width, layout and quantiser, at head size D. */
 function sides(headDim: number): { readonly keys: readonly SideFormat[]; readonly values: readonly SideFormat[] } {
@@ -45,7 +46,7 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       // Every format at every head size; groups, subgroups and skipped tokens take turns.
       const heads = [1, 3, 8][i % 3]!;
       const shape = decodeShape(format, heads, i % 2 === 0 ? 32 : undefined);
-      kernels.push(decodeKernel({ format, ...shape, prefetch: i % 3 > 0, skips: key.layout === "token" && i % 4 < 2 }));
+      kernels.push(decodeKernel({ format, ...shape, skips: key.layout === "token" && i % 4 < 2 }));
       const near = { side: i % 2 === 0, carry: i % 3 === 0, skips: key.layout === "token" && i % 4 < 2 };
       const marks = { marked: i % 4 === 2 ? 8 : 0, strictPrefill: i % 2 === 0 };
       kernels.push(prefillKernel({ format: { ...format, ...marks }, ...near }));
@@ -55,9 +56,13 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       const format: PackedFormat = { ...rotated, keys: side, ordered: i > 0 };
       const part = restorePart(format);
       kernels.push(restoreKernel({ format, part, headsPerKvHead: i }));
-      kernels.push(
-        decodeKernel({ format, ...decodeShape(format, i + 1, i > 0 ? 32 : undefined), prefetch: i > 1, skips: i > 0 }),
-      );
+      const shared = 1 + (i % 2);
+      if (canRotateInRegisters(format, shared)) {
+        kernels.push(
+          rotatedScoresKernel({ format, headsPerKvHead: shared, tokens: i > 0 ? 64 : 16, subgroups: i < 2 }),
+        );
+      }
+      kernels.push(decodeKernel({ format, ...decodeShape(format, i + 1, i > 0 ? 32 : undefined), skips: i > 0 }));
       kernels.push(prefillKernel({ format, skips: i > 0, side: true, carry: true }));
     });
     for (const marked of [0, 20]) {

@@ -43,6 +43,10 @@ const cases: readonly Case[] = [
     format: packedFormat({ headDim: 20, recent: 3, keys: { group: 20 }, values: { group: 20, bits: 4 } }),
   },
   {
+    name: "a head of 12 channels, transformed",
+    format: packedFormat({ headDim: 12, keyRotation: 4, keys: { group: 12, quantiser: "zp" }, values: { group: 12 } }),
+  },
+  {
     name: "large numbers saturate, NaN is zero",
     format: packedFormat({ sinks: 1, keys: { quantiser: "zp" } }),
     inputs: 200_000,

@@ -374,7 +374,7 @@ function levelLines(suffix: string, scales: number): string {
 function groupLines(v: PackVariant, side: SideFormat, suffix: string, firstParams: number): string {
   const groups = v.headDim / side.group;
   let parts = 1;
-  while (parts * 2 * groups <= 16) parts *= 2;
+  while (parts * 2 * groups <= 16 && parts * 2 <= side.group) parts *= 2;
   return /* wgsl */ `
   workgroupBarrier();
   let own = lane / ${parts}u;

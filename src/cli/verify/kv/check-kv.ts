@@ -6,7 +6,7 @@ import type { Device } from "../../../device/index.js";
 import { directoryFolder } from "../../../formats/node/index.js";
 import { fwht, widestBlock } from "../../../ops/index.js";
 import { upload } from "../../../tensor/index.js";
-import { type Check, checkRms, messageOf, relativeRms } from "../compare.js";
+import { type Check, checkRms, checkWords, messageOf, relativeRms } from "../compare.js";
 import { parseReference, ReferenceTensors } from "../goldens-file.js";
 import { checkRecipe } from "./check-recipe.js";
 import { packedRows } from "./kv-store.js";
@@ -58,14 +58,6 @@ async function* checkTransforms(device: Device, reference: ReferenceTensors, set
     const error = relativeRms(found, await reference.values(`y${size}`));
     yield checkRms(`transform of ${size} in blocks of ${widestBlock(size)}`, error, TRANSFORM_TOLERANCE);
   }
-}
-
-/** How many words differ. */
-export function checkWords(name: string, found: ArrayLike<number>, expected: ArrayLike<number>): Check {
-  let different = found.length === expected.length ? 0 : Math.abs(found.length - expected.length);
-  for (let i = 0; i < expected.length; i++) if (found[i] !== expected[i]) different++;
-  const detail = different === 0 ? `${expected.length} equal` : `${different} of ${expected.length} differ`;
-  return { name, passed: different === 0, detail };
 }
 
 async function* checkCorners(device: Device, reference: ReferenceTensors): AsyncGenerator<Check> {

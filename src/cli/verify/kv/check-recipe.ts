@@ -20,9 +20,8 @@ import {
   ropeTable,
 } from "../../../ops/index.js";
 import { upload } from "../../../tensor/index.js";
-import { type Check, checkRms, relativeRms } from "../compare.js";
+import { type Check, checkRms, checkWords, relativeRms } from "../compare.js";
 import { parseReference, type ReferenceTensors } from "../goldens-file.js";
-import { checkWords } from "./check-kv.js";
 import { makeStep, makeStore, packedRows, StoreContents } from "./kv-store.js";
 import { rowFormat, type Settings, type StoreRecipe, settingsSchema, storesOf, unroundedFormat } from "./recipes.js";
 
