@@ -1,7 +1,25 @@
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
+export {
+  type ActivationName,
+  activate,
+  add,
+  addBias,
+  gated,
+  mix,
+  multiply,
+  scale,
+  sumRows,
+} from "./elementwise/elementwise.js";
 export { embedding } from "./embedding/embedding.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
+export {
+  checkpoint,
+  type Parameters,
+  pullback,
+  type ValueAndGradient,
+  valueAndGradient,
+} from "./gradient/value-and-gradient.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
 export { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
