@@ -22,7 +22,7 @@ export {
 } from "./gradient/value-and-gradient.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
-export { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
+export { COLUMN_BLOCK, matrixFromTensor, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
 export type { EncodedWeights } from "./matmul/weights/codec.js";
 export { createWeightMatrix, weightCodecs, weightFromFloat32, writeRows } from "./matmul/weights/create.js";
 export { halfBits, halfValue } from "./matmul/weights/f16.js";
