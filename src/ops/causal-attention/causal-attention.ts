@@ -34,7 +34,11 @@ export function causalAttention(qkv: Tensor, o: CausalAttentionOptions, step: St
     throw new ShapeError("causalAttention", "qkv", `f32 [T, (H + 2G)·D] = [${shape.join(", ")}]`, qkv.shape);
   }
   if (headDim > 256 || heads % kvHeads !== 0) {
-    throw new ShapeError("causalAttention", "heads", "a multiple of kvHeads, of at most 256 channels", [heads, kvHeads, headDim]);
+    throw new ShapeError("causalAttention", "heads", "a multiple of kvHeads, of at most 256 channels", [
+      heads,
+      kvHeads,
+      headDim,
+    ]);
   }
   const { device } = qkv;
   const out = empty(device, [T, heads * headDim]);
@@ -45,7 +49,13 @@ export function causalAttention(qkv: Tensor, o: CausalAttentionOptions, step: St
   return out;
 }
 
-function backward(qkv: Tensor, out: Tensor, logSums: Tensor, o: CausalAttentionOptions, step: Step): (keep: Keep) => Backward {
+function backward(
+  qkv: Tensor,
+  out: Tensor,
+  logSums: Tensor,
+  o: CausalAttentionOptions,
+  step: Step,
+): (keep: Keep) => Backward {
   return (keep) => {
     const [qkv_, out_, logSums_] = keep(qkv, out, logSums);
     return ([dOut]) => {
@@ -64,7 +74,13 @@ function backward(qkv: Tensor, out: Tensor, logSums: Tensor, o: CausalAttentionO
   };
 }
 
-function launch(pass: CausalPass, buffers: readonly Tensor[], o: CausalAttentionOptions, tasks: number, step: Step): void {
+function launch(
+  pass: CausalPass,
+  buffers: readonly Tensor[],
+  o: CausalAttentionOptions,
+  tasks: number,
+  step: Step,
+): void {
   const [{ device }] = buffers as readonly [Tensor];
   const { heads, kvHeads, headDim, scale } = o;
   const window = Math.min(o.window ?? 2 ** 30, 2 ** 30);
@@ -78,10 +94,7 @@ function launch(pass: CausalPass, buffers: readonly Tensor[], o: CausalAttention
     const bytes = Math.ceil((step.lengthBound * 4 + headDim * 8) / 64) * 64;
     const name = `causalAttention${pass[0]!.toUpperCase()}${pass.slice(1)}`;
     device.run(name, {
-      arguments: [
-        ...buffers,
-        ...[device.workerScratch(bytes), bytes, heads, kvHeads, headDim, window, f32(scale), T],
-      ],
+      arguments: [...buffers, ...[device.workerScratch(bytes), bytes, heads, kvHeads, headDim, window, f32(scale), T]],
       tasks,
       // Late tokens see more keys than early ones: small chunks even that out.
       chunk: 8,
@@ -112,5 +125,7 @@ function kept(pass: CausalPass, headDim: number): WebGpuKernel {
 }
 
 export function causalAttentionVariants(): WebGpuKernel[] {
-  return [8, 64, 128].flatMap((headDim) => (["forward", "queries", "keys"] as const).map((pass) => kept(pass, headDim)));
+  return [8, 64, 128].flatMap((headDim) =>
+    (["forward", "queries", "keys"] as const).map((pass) => kept(pass, headDim)),
+  );
 }

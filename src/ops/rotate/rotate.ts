@@ -28,7 +28,8 @@ export const rotateVariants = (): WebGpuKernel[] => [kernel];
 /** @returns f32 [T, (H + 2G)·D]. @throws {ShapeError} */
 export function rotate(x: Tensor, o: RotateOptions, step: Step): Tensor {
   const shape = [step.tokenCount, (o.heads + 2 * o.kvHeads) * o.headDim];
-  if (!sameShape(x.shape, shape)) throw new ShapeError("rotate", "x", `[T, (H + 2G)·D] = [${shape.join(", ")}]`, x.shape);
+  if (!sameShape(x.shape, shape))
+    throw new ShapeError("rotate", "x", `[T, (H + 2G)·D] = [${shape.join(", ")}]`, x.shape);
   const y = turned(x, o, step, 1);
   record("rotate", [x], [y], () => ([dy]) => {
     if (!dy) return [];
