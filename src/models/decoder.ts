@@ -227,6 +227,7 @@ export function buildDecoder(
     using rows = logits === "last" ? gatherLastTokens(last, step) : last.reshape(last.shape);
     using normed = rmsNorm(rows, w.norm, { eps });
     onHidden?.("hidden.norm", normed);
+    if (logits === "none") return normed.reshape(normed.shape);
     return matmul(normed, w.head ?? w.embedding);
   };
 
@@ -249,6 +250,7 @@ export function buildDecoder(
     weightBytes: weightBytes(w),
     parameters: countParameters(w, experts ? experts.topK / experts.experts : 1),
     forward,
+    head: w.head ?? w.embedding,
     dispose,
     [Symbol.dispose]: dispose,
   };

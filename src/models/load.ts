@@ -6,6 +6,7 @@ import type { LanguageModel, ModelFamily } from "./language-model.js";
 import { llama } from "./llama.js";
 import { type LoadProgress, loadWeights } from "./load-weights.js";
 import { miniMaxM1 } from "./minimax-m1.js";
+import { namedRows } from "./named-rows.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
 
@@ -40,7 +41,8 @@ function register<C, W extends object>(family: ModelFamily<C, W>): AnyFamily {
         signal,
         onProgress,
       });
-      return family.build(device, config, weights);
+      const model = family.build(device, config, weights);
+      return { ...model, tensors: namedRows(tree, weights, (name) => checkpoint.entries.has(name)) };
     },
   };
 }

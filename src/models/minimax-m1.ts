@@ -346,6 +346,7 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     using rows = logits === "last" ? gatherLastTokens(last, step) : last.reshape(last.shape);
     using normed = rmsNorm(rows, w.norm, { eps });
     onHidden?.("hidden.norm", normed);
+    if (logits === "none") return normed.reshape(normed.shape);
     return matmul(normed, w.head ?? w.embedding);
   };
 
@@ -359,6 +360,7 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     weightBytes: weightBytes(w),
     parameters: countParameters(w, c.expertsPerToken / c.experts),
     forward,
+    head: w.head ?? w.embedding,
     dispose,
     [Symbol.dispose]: dispose,
   };

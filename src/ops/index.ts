@@ -1,10 +1,14 @@
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
+export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
+export { joinColumns, splitColumns } from "./columns/columns.js";
+export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy/cross-entropy.js";
 export {
   type ActivationName,
   activate,
   add,
   addBias,
+  blend,
   gated,
   mix,
   multiply,
@@ -20,6 +24,7 @@ export {
   type ValueAndGradient,
   valueAndGradient,
 } from "./gradient/value-and-gradient.js";
+export { lightningGradient } from "./lightning-attention/lightning-attention.gradient.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
 export { COLUMN_BLOCK, matrixFromTensor, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
@@ -32,6 +37,7 @@ export { moe, normedMoe } from "./moe/moe.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";
+export { type RotateOptions, rotate } from "./rotate/rotate.js";
 export { routeExperts } from "./route-experts/route-experts.js";
 export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
 export { advance } from "./step/advance.js";

@@ -2,7 +2,7 @@
  * Causal attention and its gradient on the CPU. A task is one query of one head (forward, queries) or one key of one
  * key/value head (keys).
  */
-import { dotF32, exp, expScalar, load4, store4, sumF32 } from "../simd.inline.as";
+import { dotF32, exp, expScalar, load4, logScalar, store4, sumF32 } from "../simd.inline.as";
 
 /** Behind the buffers of a pass, which differ. */
 @unmanaged
@@ -86,23 +86,8 @@ export function causalAttentionForward(args: usize, begin: i32, end: i32, worker
       const weight = load<f32>(scores + ((<usize>i) << 2)) / total;
       accumulate(to, queryAt(qkv, s, first + i, g + s.kvHeads), weight, D);
     }
-    store<f32>(logSums + ((<usize>task) << 2), best + logOf(total));
+    store<f32>(logSums + ((<usize>task) << 2), best + logScalar(total));
   }
-}
-
-/** Natural logarithm of a positive number: exponent, and a series of atanh on the mantissa in [√½, √2). */
-function logOf(x: f32): f32 {
-  let bits = reinterpret<i32>(x);
-  let exponent = (bits >> 23) - 127;
-  let mantissa = reinterpret<f32>((bits & 0x007fffff) | 0x3f800000);
-  if (mantissa > 1.41421356) {
-    mantissa *= 0.5;
-    exponent += 1;
-  }
-  const z = (mantissa - 1) / (mantissa + 1);
-  const zz = z * z;
-  const series = z * (2 + zz * (0.666666667 + zz * (0.4 + zz * (0.285714286 + zz * 0.222222222))));
-  return series + <f32>exponent * <f32>0.69314718;
 }
 
 export function causalAttentionQueries(args: usize, begin: i32, end: i32, worker: i32): void {

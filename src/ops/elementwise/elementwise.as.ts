@@ -6,6 +6,8 @@ class ElementwiseArgs {
   a: usize;
   /** The second operand, bias, or upstream gradient. */
   b: usize;
+  /** A number a row, for blends. */
+  logits: usize;
   y: usize;
   /** Columns of a row of the result (of the upstream gradient for gated gradients). */
   columns: i32;
@@ -28,6 +30,10 @@ const VALUE: i32 = 5;
 const GRADIENT: i32 = 6;
 const GATED: i32 = 7;
 const GATED_GRADIENT: i32 = 8;
+const BLEND: i32 = 9;
+const BLEND_FIRST: i32 = 10;
+const BLEND_SECOND: i32 = 11;
+const BLEND_TERMS: i32 = 12;
 
 const SILU: i32 = 0;
 const SIGMOID: i32 = 1;
@@ -97,6 +103,19 @@ function walk(args: usize, begin: i32, end: i32, operation: i32, activation: i32
         const last = min(row * 64 + 64, a.rows);
         for (let t = row * 64; t < last; t++) {
           y = f32x4.add(y, load4(a.a + ((<usize>t * <usize>columns + <usize>first) << 2) + offset, left));
+        }
+      } else if (operation >= BLEND) {
+        const share = sigmoid(v128.load32_splat(a.logits + ((<usize>row) << 2)));
+        const rest = f32x4.sub(f32x4.splat(1), share);
+        const first = load4(a.a + here, left);
+        if (operation == BLEND) {
+          y = f32x4.add(f32x4.mul(rest, first), f32x4.mul(share, load4(a.b + here, left)));
+        } else if (operation == BLEND_FIRST) {
+          y = f32x4.mul(rest, first);
+        } else if (operation == BLEND_SECOND) {
+          y = f32x4.mul(share, first);
+        } else {
+          y = f32x4.mul(f32x4.mul(first, load4(a.b + here, left)), f32x4.mul(share, rest));
         }
       } else if (operation == VALUE) {
         y = value(activation, load4(a.a + here, left));
@@ -186,4 +205,20 @@ export function elementwiseGeluGated(args: usize, begin: i32, end: i32, worker: 
 
 export function elementwiseGeluGatedGradient(args: usize, begin: i32, end: i32, worker: i32): void {
   walk(args, begin, end, GATED_GRADIENT, GELU);
+}
+
+export function elementwiseBlend(args: usize, begin: i32, end: i32, worker: i32): void {
+  walk(args, begin, end, BLEND, SILU);
+}
+
+export function elementwiseBlendFirst(args: usize, begin: i32, end: i32, worker: i32): void {
+  walk(args, begin, end, BLEND_FIRST, SILU);
+}
+
+export function elementwiseBlendSecond(args: usize, begin: i32, end: i32, worker: i32): void {
+  walk(args, begin, end, BLEND_SECOND, SILU);
+}
+
+export function elementwiseBlendTerms(args: usize, begin: i32, end: i32, worker: i32): void {
+  walk(args, begin, end, BLEND_TERMS, SILU);
 }

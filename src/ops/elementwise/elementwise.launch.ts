@@ -1,7 +1,7 @@
 /** Elementwise operations on both devices. */
 import { f32, type WebGpuKernel } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
-import { type ElementwiseName, elementwiseKernel, elementwiseParams } from "./elementwise.wgsl.js";
+import { type ElementwiseName, elementwiseKernel, elementwiseParams, inputCount } from "./elementwise.wgsl.js";
 
 export interface ElementwiseSizes {
   readonly alpha?: number;
@@ -40,11 +40,11 @@ export function launchElementwise(
   const bytes = inputs.reduce((sum, { byteLength }) => sum + byteLength, y.byteLength);
   const cost = { bytes, operations: size };
   if (device.kind === "cpu") {
-    const [a, b] = inputs;
+    const [a, b, logits] = inputs;
     // A task is a block of a row: blocks do not depend on the number of threads.
     const perRow = Math.ceil(columns / BLOCK);
     device.run(`elementwise${name[0]!.toUpperCase()}${name.slice(1)}`, {
-      arguments: [a, b, y, columns, rows, f32(alpha), f32(beta), perRow],
+      arguments: [a, b, logits, y, columns, rows, f32(alpha), f32(beta), perRow],
       tasks: (size / columns) * perRow,
       cost,
     });
@@ -55,7 +55,8 @@ export function launchElementwise(
   const groups = Math.ceil(size / unit / 64);
   const width = Math.min(groups, 65_535);
   device.run(kept(name, vectors), {
-    buffers: [...inputs, y],
+    // What a kernel does not read is not bound.
+    buffers: [...inputs.slice(0, inputCount(name)), ...inputs.slice(2), y],
     params: elementwiseParams.write({ elements: size / unit, columns: columns / unit, rows, alpha, beta }),
     grid: [width, Math.ceil(groups / width)],
     cost,

@@ -36,3 +36,12 @@ export function gatedReference(x: Numbers, N: number, activation: ActivationName
 export function addBiasReference(x: Numbers, bias: Numbers): Float64Array {
   return Float64Array.from(x, (value, i) => value + bias[i % bias.length]!);
 }
+
+/** a, b: [T, N]; logit: [T]. */
+export function blendReference(a: Numbers, b: Numbers, logit: Numbers): Float64Array {
+  const N = a.length / logit.length;
+  return Float64Array.from(a, (x, i) => {
+    const share = activationReference.sigmoid(logit[Math.floor(i / N)]!);
+    return (1 - share) * x + share * b[i]!;
+  });
+}

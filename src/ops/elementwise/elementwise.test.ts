@@ -3,10 +3,11 @@ import { devices } from "../../../test/devices.js";
 import { expectGradients } from "../../../test/gradients.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { zeros } from "../../tensor/index.js";
-import { type ActivationName, activate, add, addBias, gated, mix, multiply, scale } from "./elementwise.js";
+import { type ActivationName, activate, add, addBias, blend, gated, mix, multiply, scale } from "./elementwise.js";
 import {
   activateReference,
   addBiasReference,
+  blendReference,
   gatedReference,
   mixReference,
   multiplyReference,
@@ -49,6 +50,11 @@ describe.each(await devices())("elementwise operations and their gradients on $l
       operands: { a, bias: { shape: [N] } },
       run: (t) => addBias(t["a"]!, t["bias"]!),
       reference: (x) => addBiasReference(x["a"]!, x["bias"]!),
+    });
+    await expectGradients(device, {
+      operands: { a, b: a, logit: { shape: [T, 1] } },
+      run: (t) => blend(t["a"]!, t["b"]!, t["logit"]!),
+      reference: (x) => blendReference(x["a"]!, x["b"]!, x["logit"]!),
     });
     for (const activation of activations) {
       await expectGradients(device, {

@@ -6,12 +6,14 @@
  *   multiply  y = a · b
  *   activate  y = silu(x), sigmoid(x), gelu(x)
  *   gated     y[t, i] = activation(x[t, i]) · x[t, N + i],  x: [T, 2N]   (a gated MLP's middle)
+ *   blend     y[t, n] = (1 − c) · a[t, n] + c · b[t, n],  c = sigmoid(logit[t])
  *   addBias   y[t, n] = x[t, n] + bias[n]
  *
  * Axes      T rows, N columns; `add`, `mix`, `multiply`, `activate` take any shape.
  * Precision float32. gelu is the tanh form (Hendrycks & Gimpel 2016, arXiv 1606.08415).
  */
 import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { transpose } from "../transpose/transpose.js";
 import { launchElementwise } from "./elementwise.launch.js";
 
 export type ActivationName = "silu" | "sigmoid" | "gelu";
@@ -111,6 +113,45 @@ export function addBias(x: Tensor, bias: Tensor): Tensor {
       ([dy], needs) =>
         dy ? [dy.retain(), needs[1] ? kept(sumRows(dy)) : undefined] : [],
   );
+  return y;
+}
+
+/**
+ * a and b, mixed by each row's sigmoid.
+ *
+ * @param a f32 [T, N]. @param b f32 [T, N]. @param logit f32 [T, 1]. @throws {ShapeError}
+ */
+export function blend(a: Tensor, b: Tensor, logit: Tensor): Tensor {
+  same("blend", a, b);
+  const [T, N] = a.shape;
+  if (T === undefined || N === undefined || a.shape.length !== 2) throw new ShapeError("blend", "a", "[T, N]", a.shape);
+  if (!sameShape(logit.shape, [T, 1])) throw new ShapeError("blend", "logit", `[T=${T}, 1]`, logit.shape);
+  const y = empty(a.device, [T, N]);
+  const sizes = { columns: N };
+  launchElementwise("blend", [a, b, logit], y, sizes);
+  record("blend", [a, b, logit], [y], (keep) => {
+    const [a_, b_, logit_] = keep(a, b, logit);
+    return ([dy], needs) => {
+      if (!dy) return [];
+      const { device } = dy;
+      const made = (name: "blendFirst" | "blendSecond") => {
+        const d = empty(device, [T, N]);
+        launchElementwise(name, [dy, dy, logit_], d, sizes);
+        return kept(d);
+      };
+      let dLogit: Tensor | undefined;
+      if (needs[2]) {
+        using terms = empty(device, [T, N]);
+        using difference = mix(b_, a_, 1, -1);
+        launchElementwise("blendTerms", [dy, difference, logit_], terms, sizes);
+        using columns = transpose(terms);
+        using sums = sumRows(columns);
+        using column = sums.reshape([T, 1]);
+        dLogit = column.retain();
+      }
+      return [needs[0] ? made("blendFirst") : undefined, needs[1] ? made("blendSecond") : undefined, dLogit];
+    };
+  });
   return y;
 }
 

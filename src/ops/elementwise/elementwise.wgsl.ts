@@ -30,6 +30,10 @@ export type ElementwiseName =
   | "multiply"
   | "addBias"
   | "sumRows"
+  | "blend"
+  | "blendFirst"
+  | "blendSecond"
+  | "blendTerms"
   | Activation
   | `${Activation}Gradient`
   | `${Activation}Gated`
@@ -40,6 +44,8 @@ interface Body {
   /** Statements that set `y[i]`. */
   readonly code: string;
   readonly activation?: Activation;
+  /** A number a row follows the inputs. */
+  readonly hasLogits?: boolean;
 }
 
 const bodies: Readonly<Record<ElementwiseName, Body>> = {
@@ -55,6 +61,11 @@ const bodies: Readonly<Record<ElementwiseName, Body>> = {
   for (var t = first; t < min(first + 64u, p.rows); t++) { sum += a[t * p.columns + i % p.columns]; }
   y[i] = sum;`,
   },
+  blend: { inputs: ["a", "b"], code: "y[i] = (1.0 - share(i)) * a[i] + share(i) * b[i];", hasLogits: true },
+  blendFirst: { inputs: ["a"], code: "y[i] = (1.0 - share(i)) * a[i];", hasLogits: true },
+  blendSecond: { inputs: ["a"], code: "y[i] = share(i) * a[i];", hasLogits: true },
+  // Of the logits: b is the difference of the two that are blended.
+  blendTerms: { inputs: ["a", "b"], code: "y[i] = a[i] * b[i] * (share(i) * (1.0 - share(i)));", hasLogits: true },
   ...byActivation("silu"),
   ...byActivation("sigmoid"),
   ...byActivation("gelu"),
@@ -83,10 +94,11 @@ function byActivation<A extends Activation>(activation: A) {
 export const elementwiseNames = Object.keys(bodies) as ElementwiseName[]; // the keys of the table above
 
 export function elementwiseKernel(name: ElementwiseName, vectors: boolean): WebGpuKernel {
-  const { inputs, code, activation } = bodies[name];
+  const { inputs, code, activation, hasLogits = false } = bodies[name];
   const bindings = inputs.map(
     (input, i) => `@group(0) @binding(${i + 1}) var<storage, read> ${input}: array<Element>;`,
   );
+  if (hasLogits) bindings.push(`@group(0) @binding(${inputs.length + 1}) var<storage, read> logits: array<f32>;`);
   return {
     label: `elementwise ${name}${vectors ? " vectors" : ""}`,
     code: /* wgsl */ `
@@ -94,7 +106,8 @@ ${elementwiseParams.wgsl}
 alias Element = ${vectors ? "vec4f" : "f32"};
 @group(0) @binding(0) var<uniform> p: Params;
 ${bindings.join("\n")}
-@group(0) @binding(${inputs.length + 1}) var<storage, read_write> y: array<Element>;
+@group(0) @binding(${bindings.length + 1}) var<storage, read_write> y: array<Element>;
+${hasLogits ? "fn share(i: u32) -> f32 { return 1.0 / (1.0 + exp(-logits[i / p.columns])); }" : ""}
 ${
   activation
     ? `
@@ -111,6 +124,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   ${code}
 }`,
   };
+}
+
+/** Inputs that a kernel binds. */
+export function inputCount(name: ElementwiseName): number {
+  return bodies[name].inputs.length;
 }
 
 export function elementwiseVariants(): WebGpuKernel[] {
