@@ -20,6 +20,20 @@ describe.each(await devices())("valueAndGradient on $label", (device) => {
     });
   });
 
+  test("views of a whole tensor pass gradients in their own shapes", async () => {
+    await expectGradients(device, {
+      operands: { a: { shape: [2, 6] } },
+      run: ({ a }) => {
+        using wide = scale(a!, 2);
+        using tall = wide.reshape([4, 3]);
+        using lit = activate(tall, "silu");
+        using back = lit.reshape([2, 6]);
+        return multiply(back, wide);
+      },
+      reference: ({ a }) => a!.map((x) => (4 * x * x) / (1 + Math.exp(-2 * x))),
+    });
+  });
+
   test("a checkpoint has the same gradients and keeps less", async () => {
     const layer = ([x, w]: readonly Tensor[]): Tensor =>
       device.scope(() => activate(multiply(activate(multiply(x!, w!), "silu"), w!), "gelu"));

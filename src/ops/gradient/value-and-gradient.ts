@@ -19,6 +19,7 @@ import {
   type Recorded,
   record,
   ShapeError,
+  sameShape,
   type Tape,
   type Tensor,
   upload,
@@ -115,7 +116,7 @@ class RecordingTape implements Tape {
       for (const tensor of wanted) sources.set(tensor, true);
       for (let entry = this.entries.pop(); entry; entry = this.entries.pop()) {
         const { inputs, outputs, needs, operation } = entry;
-        const dOutputs = outputs.map((output) => gradients.get(output));
+        const dOutputs = outputs.map((output) => shaped(gradients.get(output), output));
         try {
           if (dOutputs.every((d) => d === undefined)) continue;
           const dInputs = entry.backward(dOutputs, needs);
@@ -132,9 +133,11 @@ class RecordingTape implements Tape {
           }
         } finally {
           for (const [i, output] of outputs.entries()) {
+            const d = gradients.get(output);
+            if (dOutputs[i] !== d) dOutputs[i]?.dispose();
             if (sources.get(output)) continue;
             gradients.delete(output);
-            dOutputs[i]?.dispose();
+            d?.dispose();
           }
           free(entry);
         }
@@ -142,7 +145,9 @@ class RecordingTape implements Tape {
       return wanted.map((tensor) => {
         const gradient = gradients.get(tensor);
         gradients.delete(tensor);
-        return gradient;
+        const own = shaped(gradient, tensor);
+        if (own !== gradient) gradient?.dispose();
+        return own;
       });
     } finally {
       for (const gradient of gradients.values()) gradient.dispose();
@@ -160,10 +165,20 @@ function free({ inputs, outputs, kept }: Entry): void {
   for (const tensor of [...inputs, ...outputs, ...kept]) tensor.dispose();
 }
 
+/** The gradient in the shape of its tensor: the place in memory is what counts, and a view of it may have had another. */
+function shaped<T extends Tensor | undefined>(gradient: T, tensor: Tensor): T | Tensor {
+  if (!gradient || sameShape(gradient.shape, tensor.shape)) return gradient;
+  const view = gradient.reshape(tensor.shape);
+  const handle = view.retain();
+  view.dispose();
+  return handle;
+}
+
 function summed(a: Tensor, b: Tensor): Tensor {
-  const sum = withTape(undefined, () => add(a, b));
+  const alike = shaped(b, a);
+  const sum = withTape(undefined, () => add(a, alike));
   const retained = sum.retain();
-  for (const tensor of [a, b, sum]) tensor.dispose();
+  for (const tensor of new Set([a, b, alike, sum])) tensor.dispose();
   return retained;
 }
 
