@@ -18,7 +18,15 @@ import {
   plainBranch,
   plainResidual,
 } from "../nn/index.js";
-import { embedding, gatherLastTokens, normedMatmul, normedMoe, ropeTable, type WeightMatrix } from "../ops/index.js";
+import {
+  embedding,
+  gatherLastTokens,
+  normedMatmul,
+  normedMoe,
+  rmsNorm,
+  ropeTable,
+  type WeightMatrix,
+} from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
 import {
   ConfigError,
@@ -225,6 +233,7 @@ export function buildDecoder(
     // No scope here: what onHidden keeps must outlive the pass.
     using last = x;
     using rows = logits === "last" ? gatherLastTokens(last, step) : last.reshape(last.shape);
+    if (logits === "none") return rmsNorm(rows, w.norm, { eps });
     const { normed, product } = normedMatmul(rows, { weight: w.norm, eps }, w.head ?? w.embedding);
     using _normed = normed;
     onHidden?.("hidden.norm", normed);
@@ -251,6 +260,7 @@ export function buildDecoder(
     weightBytes: weightBytes(w),
     parameters: countParameters(w, experts ? experts.topK / experts.experts : 1),
     forward,
+    head: w.head ?? w.embedding,
     dispose,
     [Symbol.dispose]: dispose,
   };

@@ -3,6 +3,7 @@ import type { SequencePool, StateSpec } from "../cache/index.js";
 import type { Device } from "../device/index.js";
 import type { Step, WeightMatrix } from "../ops/index.js";
 import type { Tensor } from "../tensor/index.js";
+import type { NamedRows } from "./named-rows.js";
 import type { Loaded } from "./weights.js";
 
 /** One layer's mixture of experts at work. */
@@ -17,8 +18,11 @@ export interface ExpertsPass {
 }
 
 export interface ForwardOptions {
-  /** `last`: logits of each row's last token, [R, V]; `all`: of every token, [T, V]. Default `last`. */
-  readonly logits?: "last" | "all";
+  /**
+   * `last`: logits of each row's last token, [R, V]; `all`: of every token, [T, V]. Default `last`. `none`: the final norm's
+   * output [T, C] instead, for a loss that has the head inside.
+   */
+  readonly logits?: "last" | "all" | "none";
   /**
    * Shown the hidden states [T, C] as they pass: "hidden.0" (embedding output), "hidden.i" (output of layer i, from 1),
    * "hidden.norm" (after the final norm). They are freed afterwards: keep a `reshape` of what is to be read.
@@ -27,6 +31,9 @@ export interface ForwardOptions {
   /** Shown what each layer's experts work on (layers from 0), as quantisation with calibration needs it; the same rule. */
   readonly onExperts?: (layer: number, pass: ExpertsPass) => void;
 }
+
+/** What a pass works on: a pool's caches and states, or a training step's. */
+export type LayerStates = Pick<SequencePool, "caches" | "states">;
 
 /** A model on a device. It holds weights only; sequences live in a pool made from `state`. */
 export interface LanguageModel extends Disposable {
@@ -43,7 +50,11 @@ export interface LanguageModel extends Disposable {
    * Records one pass over the step's tokens: appends to the caches, updates the states, returns logits (float32).
    * The caller disposes of the result.
    */
-  forward(step: Step, pool: SequencePool, options?: ForwardOptions): Tensor;
+  forward(step: Step, pool: LayerStates, options?: ForwardOptions): Tensor;
+  /** The LM head, [V, C]: the embedding where the two are tied. Training needs it. */
+  readonly head?: WeightMatrix;
+  /** Where the checkpoint's tensors lie; undefined for models that were not loaded from one. */
+  readonly tensors?: readonly NamedRows[];
   dispose(): void;
 }
 

@@ -10,6 +10,7 @@ import { llama } from "./llama.js";
 import { allocateWeights, type LoadProgress } from "./load-weights.js";
 import { disposeAll } from "./measure.js";
 import { miniMaxM1 } from "./minimax-m1.js";
+import { namedRows } from "./named-rows.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
 
@@ -46,7 +47,8 @@ function register<C, W extends object>(family: ModelFamily<C, W>): AnyFamily {
       });
       let dispose = () => disposeAll(weights);
       try {
-        const model = family.build(device, config, weights);
+        const built = family.build(device, config, weights);
+        const model = { ...built, tensors: namedRows(tree, weights, (name) => checkpoint.entries.has(name)) };
         dispose = () => model.dispose();
         onAllocated?.(model);
         await fill();

@@ -346,6 +346,7 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     // No scope here: what onHidden keeps must outlive the pass.
     using last = x;
     using rows = logits === "last" ? gatherLastTokens(last, step) : last.reshape(last.shape);
+    if (logits === "none") return rmsNorm(rows, w.norm, { eps });
     const { normed, product } = normedMatmul(rows, { weight: w.norm, eps }, w.head ?? w.embedding);
     using _normed = normed;
     onHidden?.("hidden.norm", normed);
@@ -362,6 +363,7 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
     weightBytes: weightBytes(w),
     parameters: countParameters(w, c.expertsPerToken / c.experts),
     forward,
+    head: w.head ?? w.embedding,
     dispose,
     [Symbol.dispose]: dispose,
   };

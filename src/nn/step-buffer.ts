@@ -48,6 +48,7 @@ export function buildStep(device: Device, rows: readonly StepRow[]): OwnedStep {
     tokens,
     rows: rowsTensor,
     tiles,
+    ids: rows.flatMap((row) => row.ids),
     tokenCount,
     rowCount: rows.length,
     isDecode,

@@ -1,11 +1,34 @@
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
+export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
+export { joinColumns, splitColumns } from "./columns/columns.js";
+export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy/cross-entropy.js";
+export {
+  type ActivationName,
+  activate,
+  add,
+  addBias,
+  blend,
+  gated,
+  mix,
+  multiply,
+  scale,
+  sumRows,
+} from "./elementwise/elementwise.js";
 export { embedding } from "./embedding/embedding.js";
 export { fwht, widestBlock } from "./fwht/fwht.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
+export {
+  checkpoint,
+  type Parameters,
+  pullback,
+  type ValueAndGradient,
+  valueAndGradient,
+} from "./gradient/value-and-gradient.js";
+export { lightningGradient } from "./lightning-attention/lightning-attention.gradient.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
-export { COLUMN_BLOCK, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
+export { COLUMN_BLOCK, matrixFromTensor, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
 export type { EncodedWeights } from "./matmul/weights/codec.js";
 export {
   checkpointRowBytes,
@@ -39,6 +62,7 @@ export { type PreparedKv, prepareKv } from "./packed-kv/prepare.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";
+export { type RotateOptions, rotate } from "./rotate/rotate.js";
 export { routeExperts } from "./route-experts/route-experts.js";
 export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
 export { advance } from "./step/advance.js";

@@ -113,6 +113,21 @@ export function expScalar(x: f32): f32 {
   return f32x4.extract_lane(exp(f32x4.splat(x)), 0);
 }
 
+/** Natural logarithm of a positive number: exponent, and a series of atanh on the mantissa in [√½, √2). */
+export function logScalar(x: f32): f32 {
+  let bits = reinterpret<i32>(x);
+  let exponent = (bits >> 23) - 127;
+  let mantissa = reinterpret<f32>((bits & 0x007fffff) | 0x3f800000);
+  if (mantissa > 1.41421356) {
+    mantissa *= 0.5;
+    exponent += 1;
+  }
+  const z = (mantissa - 1) / (mantissa + 1);
+  const zz = z * z;
+  const series = z * (2 + zz * (0.666666667 + zz * (0.4 + zz * (0.285714286 + zz * 0.222222222))));
+  return series + <f32>exponent * <f32>0.69314718;
+}
+
 /** 1 / (1 + exp(−x)) in each lane. */
 // @ts-ignore: decorator
 @inline

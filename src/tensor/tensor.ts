@@ -28,9 +28,10 @@ export class Tensor implements BufferSlice, Disposable {
     readonly dtype: DType,
     private readonly storage: Storage,
     readonly byteOffset: number,
+    isTracked = true,
   ) {
     storage.handles += 1;
-    device.track(this);
+    if (isTracked) device.track(this);
   }
 
   /** @throws {DisposedTensorError} */
@@ -50,6 +51,12 @@ export class Tensor implements BufferSlice, Disposable {
 
   get byteLength(): number {
     return this.size * bytesPerElement[this.dtype];
+  }
+
+  /** Another handle on the same elements that no scope frees: for what must outlive the scope it was made in, such as a tape's. */
+  retain(): Tensor {
+    void this.allocation;
+    return new Tensor(this.device, this.shape, this.dtype, this.storage, this.byteOffset, false);
   }
 
   /** The same elements in another shape. */

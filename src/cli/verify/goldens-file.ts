@@ -20,6 +20,7 @@ const sequencesSchema = z.looseObject({
   ),
   hidden: z.looseObject({ ids, tensors: z.array(z.string()) }).optional(),
   greedy: z.looseObject({ prompt: ids, continuation: ids, min_logit_margin: z.number().optional() }).optional(),
+  gradient: z.looseObject({ ids, loss: z.number() }).nullish(),
   tolerance,
 });
 

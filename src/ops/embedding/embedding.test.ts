@@ -1,11 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { devices } from "../../../test/devices.js";
+import { expectGradients } from "../../../test/gradients.js";
 import { expectNear } from "../../../test/near.js";
 import type { Device } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
+import { matrixFromTensor } from "../matmul/weight-matrix.js";
 import { createWeightMatrix, weightCodecs, writeRows } from "../matmul/weights/create.js";
 import { type Step, TOKEN_WORDS } from "../step/layout.js";
+import { embeddingGradientKernel } from "./embedding.gradient.js";
 import { embedding } from "./embedding.js";
 import { embeddingReference } from "./embedding.reference.js";
 import { embeddingVariants } from "./embedding.wgsl.js";
@@ -50,8 +53,22 @@ describe.each(await devices())("embedding on $label", (device) => {
   });
 });
 
+describe.each(await devices())("the gradient of embedding on $label", (device) => {
+  test("rows that several tokens name, and ids out of range", async () => {
+    const ids = [3, 0, 3, -1, 8, 9, 3];
+    const step = { ...stepOf(device, ids), ids };
+    await expectGradients(device, {
+      operands: { table: { shape: [V, 32] } },
+      run: ({ table }) => embedding(step, matrixFromTensor(table!, 32)),
+      reference: ({ table }) => embeddingReference(ids, table!, 32),
+    });
+    step.tokens.dispose();
+    step.rows.dispose();
+  });
+});
+
 test("every WebGPU variant compiles without a message", async () => {
-  for (const { kernel, messages } of await compileOnNullBackend(embeddingVariants())) {
+  for (const { kernel, messages } of await compileOnNullBackend([...embeddingVariants(), embeddingGradientKernel])) {
     expect(messages, kernel.label).toEqual([]);
   }
 });

@@ -5,11 +5,13 @@
  *
  * Axes      T tokens, V rows (vocabulary), K columns; row-major. W: [V, K] of any kind; y: [T, K].
  * Precision float32 results: float kinds exactly, int8 and int4 as scale · code rounded once.
+ * Gradient  embedding.gradient.ts, for float32 tables and steps that the host made.
  * Departs   an id out of range gives zeros rather than an error: ids are written by kernels, whom nobody can throw at.
  */
 import { empty, record, type Tensor } from "../../tensor/index.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import type { Step } from "../step/layout.js";
+import { embeddingBackward } from "./embedding.gradient.js";
 import { launchEmbeddingCpu } from "./embedding.launch-cpu.js";
 import { launchEmbeddingWebGpu } from "./embedding.launch-webgpu.js";
 
@@ -27,6 +29,7 @@ export function embedding(step: Step, table: WeightMatrix): Tensor {
   if (device.kind === "cpu") launchEmbeddingCpu(device, step, table, out);
   else launchEmbeddingWebGpu(device, step, table, out);
   const inputs = table.scales ? [table.codes, table.scales] : [table.codes];
-  record("embedding", inputs, [out]);
+  const { ids } = step;
+  record("embedding", inputs, [out], ids && table.kind === "f32" ? embeddingBackward(ids, table) : undefined);
   return out;
 }

@@ -14,6 +14,7 @@
  *             S ← exp(−s m) S + (diag(exp(−s(m − i))) K)ᵀ V,   i, j = 1 … m ≤ B
  *           Every exponent is ≤ 0. exp(−s(i − j)) is never split into exp(−s i) · exp(+s j), which overflows.
  * Source    MiniMax-01, arXiv 2501.08313; MiniMax-M1, arXiv 2506.13585; Qin et al. 2024, arXiv 2401.04658.
+ * Gradient  lightning-attention.gradient.ts: of qkv; the state after the step passes none on.
  * Departs   rows of a step may have any lengths, and a state is continued at any length: no padding and no multiple of B.
  *           A row with `past` = 0 does not reset its state: the pool clears a slot when a sequence starts.
  *           Decays below 1e-30 count as 0 on the CPU, where products with subnormal numbers are slow.
@@ -21,8 +22,9 @@
  * The CPU's blocks of a row follow each other. On WebGPU B is 64, and the states before all blocks are computed first: then
  * every block is taken side by side.
  */
-import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
+import { copyOf, lightningBackward } from "./lightning-attention.gradient.js";
 import { lightningOnCpu } from "./lightning-attention.launch-cpu.js";
 import { lightningOnWebGpu } from "./lightning-attention.launch-webgpu.js";
 import { type LightningPlan, MAX_HEAD_DIM } from "./plan.js";
@@ -62,12 +64,17 @@ export function lightningAttention(qkv: Tensor, state: Tensor, decay: Tensor, st
     throw new TypeError("lightningAttention: the step lives on another device than state");
 
   const out = empty(device, [step.tokenCount, heads * headDim], "f32", "lightning attention");
+  // The state is overwritten, and its gradient begins with what it was.
+  const before = activeTape() ? copyOf(device, state) : undefined;
   const plan: LightningPlan = { qkv, state, decay, out, heads, headDim, step };
   if (step.tokenCount > 0 && heads > 0) {
     if (device.kind === "webgpu") lightningOnWebGpu(device, plan);
     else lightningOnCpu(device, plan);
   }
-  record("lightningAttention", [qkv, state, decay], [out]);
+  if (before) {
+    record("lightningAttention", [qkv, state, decay], [out], lightningBackward(qkv, before, decay, step));
+    before.dispose();
+  }
   return out;
 }
 

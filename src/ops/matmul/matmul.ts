@@ -12,11 +12,13 @@
  *           the tanh form.
  * Source    gated form: Shazeer 2020, arXiv 2002.05202 (SwiGLU with activation silu). gelu: Hendrycks & Gimpel 2016,
  *           arXiv 1606.08415.
+ * Gradient  matmul.gradient.ts, for float32 weights.
  * Departs   one contract covers the product and its epilogue, because reading and writing [T, N'] once more for each
  *           step costs as much as a small product.
  */
 import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
+import { composedMatmul, plainBackward } from "./matmul.gradient.js";
 import { canFoldMultiplyNormCpu, launchMatmulCpu } from "./matmul.launch-cpu.js";
 import { canFoldMultiplyNorm, canFoldNorm, launchMatmulWebGpu } from "./matmul.launch-webgpu.js";
 import type { Activation, MatmulPlan, Residual } from "./plan.js";
@@ -46,6 +48,7 @@ export interface MatmulOptions {
  * Cost: 2·T·K·rows FLOPs; reads the weights once.
  */
 export function matmul(x: Tensor, w: WeightMatrix, options: MatmulOptions = {}): Tensor {
+  if (activeTape()) return composedMatmul(x, w, options, (x, w) => multiplied(x, w, {}, undefined));
   const { multiply, multiplyNorm, ...rest } = options;
   if (!multiply || !multiplyNorm || foldsMultiplyNorm(x, w, options)) return multiplied(x, w, options, undefined);
   using factor = rmsNorm(multiply, multiplyNorm.weight, multiplyNorm);
@@ -114,8 +117,18 @@ function multiplied(x: Tensor, w: WeightMatrix, options: MatmulOptions, norm: Ma
   if (device.kind === "cpu") launchMatmulCpu(device, plan);
   else launchMatmulWebGpu(device, plan);
 
+  if (!activeTape()) return out;
   const inputs = [x, w.codes, w.scales, bias, multiply, residual?.tensor].filter((t) => t !== undefined);
-  record("matmul", inputs, [out]);
+  // Under a tape the epilogue's parts are operations of their own.
+  const isPlain = w.kind === "f32" && inputs.length === 2 && activation === "none" && !norm;
+  if (isPlain)
+    record(
+      "matmul",
+      inputs,
+      [out],
+      plainBackward(x, w, (x, w) => multiplied(x, w, {}, undefined)),
+    );
+  else record("matmul", inputs, [out]);
   return out;
 }
 

@@ -12,7 +12,7 @@
  *                    (so 32-bit word m of a block holds columns 8j + 2m in nibble j and 8j + 2m + 1 in nibble j + 4).
  */
 import type { Device } from "../../device/index.js";
-import type { Tensor } from "../../tensor/index.js";
+import { ShapeError, type Tensor } from "../../tensor/index.js";
 
 export type WeightKind = "f32" | "f16" | "bf16" | "int8" | "int4";
 
@@ -37,4 +37,43 @@ export interface WeightMatrix extends Disposable {
    */
   readonly precision: "f32" | "f16";
   dispose(): void;
+}
+
+/**
+ * A tensor's rows as a float32 matrix: parameters in training, transposed operands. The matrix takes the handle over.
+ *
+ * @param codes f32 [N, rowStride], zeros from column `columns` on.
+ * @throws {ShapeError} the rows are no multiple of 32 numbers long, or shorter than `columns`.
+ */
+export function matrixFromTensor(codes: Tensor, columns: number, precision: "f32" | "f16" = "f32"): WeightMatrix {
+  const [rows, rowStride] = codes.shape;
+  if (
+    rows === undefined ||
+    rowStride === undefined ||
+    codes.shape.length !== 2 ||
+    rowStride % COLUMN_BLOCK !== 0 ||
+    columns > rowStride
+  ) {
+    throw new ShapeError(
+      "matrixFromTensor",
+      "codes",
+      `[N, multiple of ${COLUMN_BLOCK}, at least ${columns}]`,
+      codes.shape,
+    );
+  }
+  const { device } = codes;
+  const dispose = (): void => codes.dispose();
+  return {
+    device,
+    kind: "f32",
+    rows,
+    columns,
+    rowStride,
+    codes,
+    scales: undefined,
+    group: COLUMN_BLOCK,
+    precision,
+    dispose,
+    [Symbol.dispose]: dispose,
+  };
 }

@@ -11,6 +11,7 @@
  * Precision router, softmax and weights are float32; sums add up in float32, in the order of the choices (int8 and int4
  *           weights on the CPU for few tokens: see matmul.ts).
  * Source    MiniMax-01, arXiv 2501.08313, section 2; Shazeer et al. 2017, arXiv 1701.06538.
+ * Gradient  moe.gradient.ts, for float32 experts.
  * Our choice no capacity limit, no token is dropped.
  *
  * Nothing depends on the routing but data: the same launches whatever it is, so that a step can be captured. Few tokens: one
@@ -18,11 +19,13 @@
  * (in their order, no atomics), and tiles of one expert's tokens are multiplied; the grid is that of the worst routing.
  */
 import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { add, blend, mix } from "../elementwise/elementwise.js";
 import { matmul } from "../matmul/matmul.js";
 import type { Residual } from "../matmul/plan.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { type RowNorm, rmsNorm } from "../rms-norm/rms-norm.js";
 import { type Routes, routeExperts } from "../route-experts/route-experts.js";
+import { mixtureBackward } from "./moe.gradient.js";
 import { canFoldRoutingCpu, launchMoeCpu } from "./moe.launch-cpu.js";
 import { launchMoeWebGpu } from "./moe.launch-webgpu.js";
 import { canFoldGate, canFoldRouting, launchNormRoute, launchNormRouteGate } from "./norm-route.launch-webgpu.js";
@@ -69,7 +72,17 @@ export function moe(x: Tensor, w: MoeWeights, options: MoeOptions): Tensor {
   const routes = routeExperts(logits, options);
   using _experts = routes.experts;
   using _weights = routes.weights;
-  return mixture(x, w, routes, options);
+  if (!activeTape()) return mixture(x, w, routes, options);
+  // Under a tape what follows the sum is operations of their own.
+  const { residual, shared, ...rest } = options;
+  let y = mixture(x, w, routes, rest);
+  const next = (value: Tensor) => {
+    y.dispose();
+    y = value;
+  };
+  if (shared) next(shared.coefficient ? blend(y, shared.output, shared.coefficient) : add(y, shared.output));
+  if (residual) next(mix(residual.tensor, y, residual.alpha, residual.beta));
+  return y;
 }
 
 export interface NormedMoeOptions extends Omit<MoeOptions, "residual" | "shared"> {
@@ -133,7 +146,7 @@ type Folded = Pick<MoePlan, "inner" | "fold">;
 /** The experts that `routes` names; all operands are checked but the residual. */
 function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, folded: Folded = {}): Tensor {
   const { experts: E, topK, residual, shared } = options;
-  const { router, gateUp, down } = w;
+  const { gateUp, down } = w;
   const [T = 0, H = 0] = x.shape;
   const I = down.columns;
   checkOperand("residual", residual?.tensor, [T, H], x);
@@ -143,13 +156,9 @@ function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, 
   if (device.kind === "cpu") launchMoeCpu(device, plan);
   else launchMoeWebGpu(device, plan);
 
-  const weights = [router, gateUp, down].flatMap(({ codes, scales }) => [codes, scales]);
-  const inputs = [x, ...weights, residual?.tensor, shared?.output, shared?.coefficient];
-  record(
-    "moe",
-    inputs.filter((tensor) => tensor !== undefined),
-    [out],
-  );
+  const inputs = [x, routes.weights, gateUp.codes, down.codes];
+  const hasGradient = gateUp.kind === "f32" && down.kind === "f32";
+  record("moe", inputs, [out], hasGradient ? mixtureBackward(plan) : undefined);
   return out;
 }
 

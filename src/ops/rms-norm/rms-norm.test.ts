@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { devices } from "../../../test/devices.js";
+import { expectGradients } from "../../../test/gradients.js";
 import { expectNear } from "../../../test/near.js";
 import { WebGpuDevice } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
+import { rmsNormGradientKernel } from "./rms-norm.gradient.wgsl.js";
 import { rmsNorm } from "./rms-norm.js";
 import { rmsNormWebGpuKernels } from "./rms-norm.launch-webgpu.js";
 import { rmsNormReference } from "./rms-norm.reference.js";
@@ -46,6 +48,15 @@ describe.each(tested)("rmsNorm on $label", ({ device }) => {
     expect(device.memory.live).toBe(liveBefore);
   });
 
+  test("gradients", async () => {
+    const [T, C] = [5, 37];
+    await expectGradients(device, {
+      operands: { x: { shape: [T, C] }, weight: { shape: [C] } },
+      run: ({ x, weight }) => rmsNorm(x!, weight!, { eps: 1e-5 }),
+      reference: ({ x, weight }) => rmsNormReference(x!, weight!, { eps: 1e-5 }),
+    });
+  });
+
   test("refuses a weight of another length", () => {
     device.scope(() => {
       const x = upload(device, [1, 2, 3, 4], [2, 2]);
@@ -56,7 +67,7 @@ describe.each(tested)("rmsNorm on $label", ({ device }) => {
 });
 
 test("every WebGPU variant compiles without a message", async () => {
-  for (const { kernel, messages } of await compileOnNullBackend(rmsNormWebGpuKernels())) {
+  for (const { kernel, messages } of await compileOnNullBackend([...rmsNormWebGpuKernels(), rmsNormGradientKernel])) {
     expect(messages, kernel.label).toEqual([]);
   }
 });

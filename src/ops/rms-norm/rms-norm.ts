@@ -8,6 +8,7 @@
  * Source    Zhang & Sennrich 2019, arXiv 1910.07467.
  */
 import { empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
+import { rmsNormBackward } from "./rms-norm.gradient.js";
 import { launchRmsNormCpu } from "./rms-norm.launch-cpu.js";
 import { launchRmsNormWebGpu } from "./rms-norm.launch-webgpu.js";
 
@@ -41,6 +42,6 @@ export function rmsNorm(x: Tensor, weight: Tensor, options: { readonly eps: numb
   const y = empty(device, [T, C], "f32", "rms-norm");
   if (device.kind === "cpu") launchRmsNormCpu(device, x, weight, y, options.eps);
   else launchRmsNormWebGpu(device, x, weight, y, options.eps);
-  record("rmsNorm", [x, weight], [y]);
+  record("rmsNorm", [x, weight], [y], rmsNormBackward(x, weight, options.eps));
   return y;
 }

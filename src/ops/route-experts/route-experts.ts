@@ -10,6 +10,7 @@
  *           often after rounding. Logits that are NaN still give k experts in range.
  */
 import { empty, record, ShapeError, type Tensor } from "../../tensor/index.js";
+import { routeBackward } from "./route-experts.gradient.js";
 import { MAX_EXPERTS, routeExpertsKernel, routeExpertsParams } from "./route-experts.wgsl.js";
 
 export interface RouteOptions {
@@ -57,6 +58,6 @@ export function routeExperts(logits: Tensor, { topK, normalise }: RouteOptions):
       cost,
     });
   }
-  record("routeExperts", [logits], [experts, weights]);
+  record("routeExperts", [logits], [experts, weights], routeBackward(logits, experts, weights, normalise));
   return { experts, weights };
 }

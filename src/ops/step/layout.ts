@@ -85,6 +85,8 @@ export interface Step {
   readonly rows: Tensor;
   /** i32 [tiles, TILE_WORDS], or nothing in a decode step. */
   readonly tiles: Tensor | undefined;
+  /** The tokens' ids, where the host made the step: gradients of the embedding group tokens by them. */
+  readonly ids?: readonly number[];
   readonly tokenCount: number;
   readonly rowCount: number;
   /** Every row has exactly one token, and token t belongs to row t. */

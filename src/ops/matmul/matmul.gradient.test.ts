@@ -1,0 +1,73 @@
+import { describe, test } from "vitest";
+import { devices } from "../../../test/devices.js";
+import { fill } from "../../../test/fill.js";
+import { expectGradients } from "../../../test/gradients.js";
+import { rmsNormReference } from "../rms-norm/rms-norm.reference.js";
+import { matmul } from "./matmul.js";
+import { matmulReference } from "./matmul.reference.js";
+import { matrixFromTensor } from "./weight-matrix.js";
+
+const STRIDE = 32;
+
+/** [rows, STRIDE] with zeros from column K on. */
+function weights(rows: number, K: number) {
+  return { shape: [rows, STRIDE], data: fill(rows * STRIDE, 5).map((x, i) => (i % STRIDE < K ? x : 0)) };
+}
+
+describe.each(await devices())("gradients of matmul on $label", (device) => {
+  test.each([
+    { T: 1, K: 32, N: 4 },
+    { T: 5, K: 32, N: 3 },
+    { T: 35, K: 32, N: 9 },
+  ])("[$T, $K] × [$N, $K]ᵀ", async ({ T, K, N }) => {
+    await expectGradients(device, {
+      operands: { x: { shape: [T, K] }, w: weights(N, K) },
+      run: ({ x, w }) => matmul(x!, matrixFromTensor(w!, K)),
+      reference: ({ x, w }) => matmulReference({ x: x!, w: w!, T, K, rows: N }),
+    });
+  });
+
+  test("bias, gate, multiplied by a norm, residual", async () => {
+    const [T, K, N] = [3, 32, 5];
+    await expectGradients(device, {
+      operands: {
+        x: { shape: [T, K] },
+        w: weights(2 * N, K),
+        bias: { shape: [2 * N] },
+        multiply: { shape: [T, N] },
+        residual: { shape: [T, N] },
+      },
+      run: ({ x, w, bias, multiply, residual }) =>
+        matmul(x!, matrixFromTensor(w!, K), {
+          bias: bias!,
+          gate: true,
+          multiply: multiply!,
+          residual: { tensor: residual!, alpha: 3.5, beta: -0.5 },
+        }),
+      reference: ({ x, w, bias, multiply, residual }) =>
+        matmulReference({
+          ...{ x: x!, w: w!, T, K, rows: 2 * N, bias, gate: true, multiply },
+          residual: { tensor: residual!, alpha: 3.5, beta: -0.5 },
+        }),
+    });
+  });
+
+  test("multiplied by normed rows", async () => {
+    const [T, K, N] = [3, 32, 6];
+    const eps = 1e-5;
+    await expectGradients(device, {
+      operands: { x: { shape: [T, K] }, w: weights(N, K), o: { shape: [T, N] }, norm: { shape: [N] } },
+      run: ({ x, w, o, norm }) =>
+        matmul(x!, matrixFromTensor(w!, K), {
+          activation: "sigmoid",
+          multiply: o!,
+          multiplyNorm: { weight: norm!, eps },
+        }),
+      reference: ({ x, w, o, norm }) =>
+        matmulReference({
+          ...{ x: x!, w: w!, T, K, rows: N, activation: "sigmoid" },
+          multiply: rmsNormReference(o!, norm!, { eps }),
+        }),
+    });
+  });
+});
