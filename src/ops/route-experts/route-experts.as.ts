@@ -1,4 +1,5 @@
 /** Routing on the CPU. Tasks are tokens. */
+import { expScalar } from "../simd.inline.as";
 import { routeToken } from "./route.inline.as";
 
 @unmanaged
