@@ -243,7 +243,10 @@ export class SequencePool implements Disposable {
     const perPage = this.kind.pageBytes(this.spec);
     const limit = this.device.kind === "webgpu" ? this.device.limits.maxBindingBytes : 2 ** 30;
     const most = Math.max(1, Math.floor(limit / perPage));
-    const pages = Math.min(Math.max(FIRST_SEGMENT_PAGES, this.pageCount), most);
+    // No more than all slots can need, as long as they do not: the last doubling may be half a cache too large.
+    const enough = this.slots * Math.ceil(this.maxTokens / this.kind.pageTokens) - this.pageCount;
+    const doubled = Math.min(Math.max(FIRST_SEGMENT_PAGES, this.pageCount), most);
+    const pages = enough > 0 ? Math.min(doubled, enough) : doubled;
     for (const cache of this.caches) cache.addPages(this.pageCount, pages);
     for (let page = this.pageCount + pages - 1; page >= this.pageCount; page--) this.freePages.push(page);
     this.pageCount += pages;
