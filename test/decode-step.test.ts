@@ -85,14 +85,16 @@ describe.each(await devices())("a decode step on $label", (device) => {
       launches.push(list.launches);
       for (const sequence of sequences) sequence.close();
     }
-    // Kernels for few rows fuse a norm or a packing that larger ones do as launches of their own; beyond that the number is
-    // the model's, not the batch's.
-    expect(Math.max(...launches), launches.join(" ")).toBeLessThanOrEqual(1.5 * Math.min(...launches));
+    // Few rows fuse a norm, a routing or a packing that more rows do as launches of their own: six a layer at best, ten at
+    // most, whatever the batch.
+    const [one = 0, two = 0, three = 0, eight = 0] = launches;
+    expect(Math.max(two, three, eight), launches.join(" ")).toBeLessThanOrEqual(10 * model.layers + 6);
+    // A layer: projections with the norm, append or state, attention and its output, two for the experts; around the layers
+    // embedding, head with its norm, sampling and the step's end.
+    expect(one).toBeLessThanOrEqual(6 * model.layers + 6);
     if (device.kind === "cpu") {
-      expect(launches[2]).toBe(launches[3]);
-      // A layer: projections with the norm, append or state, attention and its output, two for the experts; around the layers
-      // embedding, last tokens, norm, head, sampling and the step's end. Threads meet after each.
-      expect(launches[0]).toBe(6 * model.layers + 6);
+      // Threads meet after each launch: no form of the kernels for several rows has more of them than another.
+      expect(three).toBe(eight);
     }
   });
 

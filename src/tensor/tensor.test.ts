@@ -83,5 +83,5 @@ test("a tape sees every operation while it is active", () => {
   withTape(tape, () => record("inside", [], []));
   record("after", [], []);
   expect(seen).toEqual(["inside"]);
-  expect(new NoGradientError("sample").message).toContain("sample has no gradient yet");
+  expect(new NoGradientError("sample").message).toContain("sample has no gradient");
 });
