@@ -1,5 +1,6 @@
 /**
- * Draws docs/images/*.svg from the result files in bench/, and shows in docs/performance.md those that there are figures for
+ * Draws docs/images/*.svg from the result files in bench/, and shows in docs/performance.md (or the page that a plot names) those
+ * that there are figures for
  * (below a line `<!-- plot: NAME -->`):
  *
  *   node scripts/plots.mjs
@@ -9,7 +10,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root, say } from "./prepare.mjs";
-import { barChart, lineChart, short } from "./svg-chart.mjs";
+import { barChart, lineChart, pointChart, short } from "./svg-chart.mjs";
 
 /** The first report that exists. */
 function report(...names) {
@@ -93,6 +94,16 @@ const plots = {
         ["fulgur-mini's shape in Chromium", report("decode-chromium-wllama")],
       ]),
   },
+  "kv-llama-mini": {
+    about: "llama-mini: what the kinds of caches cost in perplexity, against the bits that they take",
+    page: "kv-caches",
+    draw: () => qualityOf("llama-mini", report("kv/quality-llama-mini")),
+  },
+  "kv-fulgur-mini": {
+    about: "fulgur-mini: what the kinds of caches cost in perplexity, against the bits that they take",
+    page: "kv-caches",
+    draw: () => qualityOf("fulgur-mini", report("kv/quality-fulgur-mini")),
+  },
   "peers-webgpu": {
     about: "Fulgur on WebGPU beside PyTorch on CUDA, measured in turns on one GPU",
     draw: () =>
@@ -105,6 +116,29 @@ const plots = {
       ),
   },
 };
+
+/** Perplexity above the 16-bit cache's, in percent, against effective bits. */
+function qualityOf(model, data) {
+  const exact = data?.results.find(({ kv }) => kv === "f16");
+  if (!exact) return undefined;
+  const families = ["rtn", "kivi", "rotatekv", "akvq", "normsplit", "meansplit"];
+  const points = data.results
+    .filter(({ kv }) => kv !== "f16")
+    .map(({ kv, effectiveBits, nllPerToken }) => ({
+      name: kv,
+      x: effectiveBits,
+      // Less than 0.01 % is nothing that so many tokens could tell.
+      y: Math.max(0.01, 100 * (Math.exp(nllPerToken - exact.nllPerToken) - 1)),
+      colour: Math.max(0, families.indexOf(kv.split("-")[0])),
+    }));
+  return pointChart({
+    title: `${model}: perplexity lost against the 16-bit cache`,
+    x: "effective bits of a key or value",
+    y: "% (0.01 and less lie on the lowest line)",
+    note: data.date,
+    points,
+  });
+}
 
 function peersOf(title, reports) {
   const groups = reports.flatMap(([what, data]) => (data ? besidePeers(what, data) : []));
@@ -192,17 +226,17 @@ function besidePeers(what, { results, suite }) {
 
 const timeText = (seconds) => (seconds < 1e-3 ? `${short(seconds * 1e6)} µs` : `${short(seconds * 1e3)} ms`);
 
-const page = join(root, "docs", "performance.md");
-let text = readFileSync(page, "utf8");
 mkdirSync(join(root, "docs", "images"), { recursive: true });
-for (const [name, { about, draw }] of Object.entries(plots)) {
+for (const [name, { about, draw, page = "performance" }] of Object.entries(plots)) {
   const file = join(root, "docs", "images", `${name}.svg`);
   const svg = draw();
   if (svg) writeFileSync(file, svg);
   else rmSync(file, { force: true });
   say(svg ? `docs/images/${name}.svg` : `${name}: no figures yet`);
+  const pageFile = join(root, "docs", `${page}.md`);
+  const text = readFileSync(pageFile, "utf8");
   const place = new RegExp(`<!-- plot: ${name} -->\\n*(!\\[[^\\n]*)?\\n*`);
-  if (!place.test(text)) say(`docs/performance.md has no line <!-- plot: ${name} -->`);
-  text = text.replace(place, `<!-- plot: ${name} -->\n\n${svg ? `![${about}](images/${name}.svg)\n\n` : ""}`);
+  if (!place.test(text)) say(`docs/${page}.md has no line <!-- plot: ${name} -->`);
+  const shown = text.replace(place, `<!-- plot: ${name} -->\n\n${svg ? `![${about}](images/${name}.svg)\n\n` : ""}`);
+  writeFileSync(pageFile, `${shown.trimEnd()}\n`);
 }
-writeFileSync(page, `${text.trimEnd()}\n`);

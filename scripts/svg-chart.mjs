@@ -1,5 +1,5 @@
 /**
- * Two kinds of charts as SVG text: lines over logarithmic axes, and groups of horizontal bars. Readable on light and on dark
+ * Charts as SVG text: lines over logarithmic axes, named points, and groups of horizontal bars. Readable on light and on dark
  * pages: the ground is transparent, text and grid follow the reader's colour scheme.
  */
 
@@ -92,6 +92,52 @@ export function lineChart({ title, x, y, note, xBase = 10, series }) {
     parts.push(text(width - right + 38, key + 2, name));
   }
   if (note) parts.push(text(width - 16, 388, note, { anchor: "end", kind: "small" }));
+  return picture(width, height, title, parts);
+}
+
+/**
+ * Named points: x linear from zero, y logarithmic. Labels give way downwards where they would lie on each other.
+ *
+ * @param {{ title: string, x: string, y: string, note?: string,
+ *   points: { name: string, x: number, y: number, colour?: number }[] }} chart
+ */
+export function pointChart({ title, x, y, note, points }) {
+  const [width, height, left, right, top, bottom] = [760, 440, 76, 150, 64, 388];
+  const most = Math.ceil(Math.max(...points.map((point) => point.x)));
+  const ys = powers(
+    points.map((point) => point.y),
+    10,
+  );
+  const toX = (value) => left + ((width - right - left) * value) / most;
+  const toY = (value) => bottom + ((top - bottom) * Math.log(value / ys[0])) / Math.log(ys.at(-1) / ys[0]);
+  const parts = [
+    text(16, 48, y, { kind: "small" }),
+    text((left + width - right) / 2, height - 12, x, { anchor: "middle", kind: "small" }),
+  ];
+  for (const tick of ys) {
+    parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${at(toY(tick))}" y2="${at(toY(tick))}"/>`);
+    parts.push(text(left - 8, toY(tick) + 4, short(tick), { anchor: "end", kind: "small" }));
+  }
+  for (let tick = 0; tick <= most; tick += Math.ceil(most / 10)) {
+    parts.push(`<line class="grid" x1="${at(toX(tick))}" x2="${at(toX(tick))}" y1="${top}" y2="${bottom}"/>`);
+    parts.push(text(toX(tick), bottom + 18, tick, { anchor: "middle", kind: "small" }));
+  }
+  const taken = [];
+  for (const point of [...points].sort((a, b) => b.y - a.y)) {
+    const [px, py] = [toX(point.x), toY(point.y)];
+    let labelY = py + 4;
+    const isTaken = () =>
+      taken.some(
+        (other) => Math.abs(other.y - labelY) < 13 && Math.abs(other.x - px) < 7 * Math.max(point.name.length, 8),
+      );
+    while (isTaken()) labelY += 13;
+    taken.push({ x: px, y: labelY });
+    parts.push(
+      `<circle cx="${at(px)}" cy="${at(py)}" r="4.5" fill="${colours[(point.colour ?? 0) % colours.length]}"/>`,
+    );
+    parts.push(text(px + 9, labelY, point.name, { kind: "small" }));
+  }
+  if (note) parts.push(text(width - 16, height - 12, note, { anchor: "end", kind: "small" }));
   return picture(width, height, title, parts);
 }
 
