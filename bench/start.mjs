@@ -42,7 +42,6 @@ function once(device) {
           own: Number(line[1]) / 1000,
           parts,
           adapter,
-          waited: started - began,
         });
       });
     };
