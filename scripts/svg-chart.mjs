@@ -96,19 +96,20 @@ export function lineChart({ title, x, y, note, xBase = 10, series }) {
 }
 
 /**
- * Named points: x linear from zero, y logarithmic. Labels give way downwards where they would lie on each other.
+ * Named points: x linear, y logarithmic. Labels give way downwards where they would lie on each other.
  *
  * @param {{ title: string, x: string, y: string, note?: string,
  *   points: { name: string, x: number, y: number, colour?: number }[] }} chart
  */
 export function pointChart({ title, x, y, note, points }) {
   const [width, height, left, right, top, bottom] = [760, 440, 76, 150, 64, 388];
+  const least = Math.floor(Math.min(...points.map((point) => point.x)));
   const most = Math.ceil(Math.max(...points.map((point) => point.x)));
   const ys = powers(
     points.map((point) => point.y),
     10,
   );
-  const toX = (value) => left + ((width - right - left) * value) / most;
+  const toX = (value) => left + ((width - right - left) * (value - least)) / (most - least);
   const toY = (value) => bottom + ((top - bottom) * Math.log(value / ys[0])) / Math.log(ys.at(-1) / ys[0]);
   const parts = [
     text(16, 48, y, { kind: "small" }),
@@ -118,7 +119,7 @@ export function pointChart({ title, x, y, note, points }) {
     parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${at(toY(tick))}" y2="${at(toY(tick))}"/>`);
     parts.push(text(left - 8, toY(tick) + 4, short(tick), { anchor: "end", kind: "small" }));
   }
-  for (let tick = 0; tick <= most; tick += Math.ceil(most / 10)) {
+  for (let tick = least; tick <= most; tick += Math.ceil((most - least) / 10)) {
     parts.push(`<line class="grid" x1="${at(toX(tick))}" x2="${at(toX(tick))}" y1="${top}" y2="${bottom}"/>`);
     parts.push(text(toX(tick), bottom + 18, tick, { anchor: "middle", kind: "small" }));
   }
