@@ -59,6 +59,13 @@ export class Tensor implements BufferSlice, Disposable {
     return new Tensor(this.device, this.shape, this.dtype, this.storage, this.byteOffset, false);
   }
 
+  /** Gives this handle up for one that no scope frees: what an operation's gradient returns to the tape. */
+  handOver(): Tensor {
+    const handle = this.retain();
+    this.dispose();
+    return handle;
+  }
+
   /** The same elements in another shape. */
   reshape(shape: readonly number[]): Tensor {
     if (sizeOf(shape) !== this.size) throw new ShapeError("reshape", "shape", `${this.size} elements`, shape);

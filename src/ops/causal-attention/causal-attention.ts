@@ -67,9 +67,7 @@ function backward(
       using pulls = empty(device, [T, o.heads]);
       launch("queries", [qkv_, step.tokens, step.rows, out_, logSums_, dOut, dQkv, pulls], o, T * o.heads, step);
       launch("keys", [qkv_, step.tokens, step.rows, logSums_, dOut, pulls, dQkv], o, T * o.kvHeads, step);
-      const handle = dQkv.retain();
-      dQkv.dispose();
-      return [handle];
+      return [dQkv.handOver()];
     };
   };
 }

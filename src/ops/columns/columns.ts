@@ -90,7 +90,7 @@ export function splitColumns(x: Tensor, widths: readonly number[]): Tensor[] {
     filled.forEach((part, i) => {
       if (!dParts[i]) part.dispose();
     });
-    return [owned(dx)];
+    return [dx.handOver()];
   });
   return parts;
 }
@@ -122,7 +122,7 @@ export function joinColumns(parts: readonly Tensor[]): Tensor {
     [y],
     () =>
       ([dy]) =>
-        dy ? splitColumns(dy, widths).map(owned) : [],
+        dy ? splitColumns(dy, widths).map((part) => part.handOver()) : [],
   );
   return y;
 }
@@ -131,10 +131,4 @@ function emptyPart(x: Tensor, T: number, width: number): Tensor {
   const part = empty(x.device, [T, width]);
   x.device.clear(part);
   return part;
-}
-
-function owned(tensor: Tensor): Tensor {
-  const handle = tensor.retain();
-  tensor.dispose();
-  return handle;
 }

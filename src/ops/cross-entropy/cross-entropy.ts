@@ -142,11 +142,7 @@ function backward(
           device.copy(rows, target);
         }
       }
-      return [dx, dW].map((tensor) => {
-        const handle = tensor?.retain();
-        tensor?.dispose();
-        return handle;
-      });
+      return [dx, dW].map((tensor) => tensor?.handOver());
     };
   };
 }

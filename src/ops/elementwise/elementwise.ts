@@ -45,7 +45,7 @@ export function scale(x: Tensor, alpha: number): Tensor {
 
 /** A gradient's multiple; itself, by another handle, where the factor is one. */
 function scaled(x: Tensor, alpha: number): Tensor {
-  return alpha === 1 ? x.retain() : kept(scale(x, alpha));
+  return alpha === 1 ? x.retain() : scale(x, alpha).handOver();
 }
 
 /** a · b. @throws {ShapeError} */
@@ -56,7 +56,9 @@ export function multiply(a: Tensor, b: Tensor): Tensor {
   record("multiply", [a, b], [y], (keep) => {
     const [a_, b_] = keep(a, b);
     return ([dy], needs) =>
-      dy ? [needs[0] ? kept(multiply(dy, b_)) : undefined, needs[1] ? kept(multiply(dy, a_)) : undefined] : [];
+      dy
+        ? [needs[0] ? multiply(dy, b_).handOver() : undefined, needs[1] ? multiply(dy, a_).handOver() : undefined]
+        : [];
   });
   return y;
 }
@@ -71,7 +73,7 @@ export function activate(x: Tensor, activation: ActivationName): Tensor {
       if (!dy) return [];
       const dx = empty(dy.device, dy.shape);
       launchElementwise(`${activation}Gradient`, [x_, dy], dx, {});
-      return [kept(dx)];
+      return [dx.handOver()];
     };
   });
   return y;
@@ -91,7 +93,7 @@ export function gated(x: Tensor, activation: ActivationName): Tensor {
       if (!dy) return [];
       const dx = empty(dy.device, x_.shape);
       launchElementwise(`${activation}GatedGradient`, [x_, dy], dx, { columns: columns / 2 });
-      return [kept(dx)];
+      return [dx.handOver()];
     };
   });
   return y;
@@ -111,7 +113,7 @@ export function addBias(x: Tensor, bias: Tensor): Tensor {
     [y],
     () =>
       ([dy], needs) =>
-        dy ? [dy.retain(), needs[1] ? kept(sumRows(dy)) : undefined] : [],
+        dy ? [dy.retain(), needs[1] ? sumRows(dy).handOver() : undefined] : [],
   );
   return y;
 }
@@ -137,7 +139,7 @@ export function blend(a: Tensor, b: Tensor, logit: Tensor): Tensor {
       const made = (name: "blendFirst" | "blendSecond") => {
         const d = empty(device, [T, N]);
         launchElementwise(name, [dy, dy, logit_], d, sizes);
-        return kept(d);
+        return d.handOver();
       };
       let dLogit: Tensor | undefined;
       if (needs[2]) {
@@ -167,13 +169,6 @@ export function sumRows(x: Tensor): Tensor {
   const sum = sumRows(y);
   y.dispose();
   return sum;
-}
-
-/** A tensor for the tape: no scope frees it. */
-function kept(tensor: Tensor): Tensor {
-  const handle = tensor.retain();
-  tensor.dispose();
-  return handle;
 }
 
 function same(where: string, a: Tensor, b: Tensor): void {

@@ -59,9 +59,7 @@ export function embeddingBackward(ids: readonly number[], table: WeightMatrix): 
           });
         }
       }
-      const handle = dTable.retain();
-      dTable.dispose();
-      return [handle];
+      return [dTable.handOver()];
     };
 }
 

@@ -168,10 +168,7 @@ function free({ inputs, outputs, kept }: Entry): void {
 /** The gradient in the shape of its tensor: the place in memory is what counts, and a view of it may have had another. */
 function shaped<T extends Tensor | undefined>(gradient: T, tensor: Tensor): T | Tensor {
   if (!gradient || sameShape(gradient.shape, tensor.shape)) return gradient;
-  const view = gradient.reshape(tensor.shape);
-  const handle = view.retain();
-  view.dispose();
-  return handle;
+  return gradient.reshape(tensor.shape).handOver();
 }
 
 function summed(a: Tensor, b: Tensor): Tensor {

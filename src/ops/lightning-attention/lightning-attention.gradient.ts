@@ -77,9 +77,7 @@ export function lightningBackward(qkv: Tensor, before: Tensor, decay: Tensor, st
       if (!dOut) return [];
       const { dQkv, dState } = lightningGradient({ qkv: qkv_, state, decay: decay_, dOut, step });
       dState.dispose();
-      const handle = dQkv.retain();
-      dQkv.dispose();
-      return [handle];
+      return [dQkv.handOver()];
     };
   };
 }

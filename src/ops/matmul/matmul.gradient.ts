@@ -35,23 +35,17 @@ export function plainBackward(x: Tensor, w: WeightMatrix, plain: Plain): (keep: 
           w.rows,
           w.precision,
         );
-        dx = owned(plain(dz, turned));
+        dx = plain(dz, turned).handOver();
       }
       if (needs[1]) {
         using dzT = transpose(dz);
         // As many rows as W stores columns: the padding's gradient is zero.
         using xT = matrixFromTensor(transpose(x_, { rowsOut: w.rowStride, columnsOut: padded(T) }), T, w.precision);
-        dW = owned(plain(dzT, xT));
+        dW = plain(dzT, xT).handOver();
       }
       return [dx, dW];
     };
   };
-}
-
-function owned(tensor: Tensor): Tensor {
-  const handle = tensor.retain();
-  tensor.dispose();
-  return handle;
 }
 
 /** The product and its epilogue, one recorded operation each. */

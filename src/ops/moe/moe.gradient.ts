@@ -72,11 +72,7 @@ export function mixtureBackward(plan: MoePlan): (keep: Keep) => Backward {
       run("inputs", [dHidden, experts, gateUpCodes, dx], T, H, 2 * product);
       run("gateUps", [x, dHidden, starts, lists, dGateUp], E * 2 * I, sizes.strideH, 2 * product);
       run("downs", [dy, weights, inner, starts, lists, dDown], E * H, sizes.strideI, product);
-      return [dx, dWeights, dGateUp, dDown].map((tensor) => {
-        const handle = tensor.retain();
-        tensor.dispose();
-        return handle;
-      });
+      return [dx, dWeights, dGateUp, dDown].map((tensor) => tensor.handOver());
     };
   };
 }

@@ -35,13 +35,8 @@ export function rmsNormBackward(x: Tensor, weight: Tensor, eps: number): (keep: 
           cost,
         });
       }
-      const owned = (tensor: Tensor) => {
-        const handle = tensor.retain();
-        tensor.dispose();
-        return handle;
-      };
-      const dWeight = needs[1] ? owned(sumRows(terms)) : undefined;
-      return [owned(dx), dWeight];
+      const dWeight = needs[1] ? sumRows(terms).handOver() : undefined;
+      return [dx.handOver(), dWeight];
     };
   };
 }

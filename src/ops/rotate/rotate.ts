@@ -34,9 +34,7 @@ export function rotate(x: Tensor, o: RotateOptions, step: Step): Tensor {
   record("rotate", [x], [y], () => ([dy]) => {
     if (!dy) return [];
     const dx = turned(dy, o, step, -1);
-    const handle = dx.retain();
-    dx.dispose();
-    return [handle];
+    return [dx.handOver()];
   });
   return y;
 }

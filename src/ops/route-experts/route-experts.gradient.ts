@@ -75,9 +75,7 @@ export function routeBackward(
           cost,
         });
       }
-      const handle = dLogits.retain();
-      dLogits.dispose();
-      return [handle];
+      return [dLogits.handOver()];
     };
   };
 }
