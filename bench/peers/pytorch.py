@@ -126,6 +126,9 @@ for line in sys.stdin:
             work = suite(**request) if suite else None
             last = line
             if work:
+                began = time.perf_counter()
+                while time.perf_counter() - began < (0.4 if cuda else 0):  # an idle GPU runs at low clocks
+                    seconds(work[0], 1)
                 seconds(work[0], 1)
                 repeats = max(1, min(2000, int(0.02 / seconds(work[0], 1)) + 1))
         if work:
