@@ -2,7 +2,8 @@
  * The pool: cache pages, lightning states and generation controls of all sequences of one model.
  *
  * A sequence is a slot. Pages are shared out by the pool; page p exists in every softmax layer's cache. Pages are added in
- * segments, each as large as all before it together, so a growing context costs few buffers and copies nothing.
+ * segments, each as large as all before it together and as what is wanted at once, so a growing context costs few buffers and
+ * copies nothing.
  */
 import type { Device } from "../device/index.js";
 import type { CacheSnapshot, LayerCache } from "../nn/index.js";
@@ -178,7 +179,7 @@ export class SequencePool implements Disposable {
     }
     const first = pages.length;
     while (pages.length < wanted) {
-      if (this.freePages.length === 0) this.grow();
+      if (this.freePages.length === 0) this.grow(wanted - pages.length);
       pages.push(this.freePages.pop() as number); // grow() added at least one
     }
     if (pages.length === first) return;
@@ -239,14 +240,17 @@ export class SequencePool implements Disposable {
     this.device.write({ allocation: this.pageTable.allocation, byteOffset, byteLength: data.byteLength }, data);
   }
 
-  private grow(): void {
+  /** @param wanted Pages that somebody waits for. */
+  private grow(wanted: number): void {
     const perPage = this.kind.pageBytes(this.spec);
     const limit = this.device.kind === "webgpu" ? this.device.limits.maxBindingBytes : 2 ** 30;
     const most = Math.max(1, Math.floor(limit / perPage));
     // No more than all slots can need, as long as they do not: the last doubling may be half a cache too large.
     const enough = this.slots * Math.ceil(this.maxTokens / this.kind.pageTokens) - this.pageCount;
-    const doubled = Math.min(Math.max(FIRST_SEGMENT_PAGES, this.pageCount), most);
-    const pages = enough > 0 ? Math.min(doubled, enough) : doubled;
+    const doubled = Math.max(FIRST_SEGMENT_PAGES, this.pageCount, wanted);
+    // Nor is a last segment worth a launch of its own that has a few pages only.
+    const whole = enough > 0 && enough <= 1.25 * doubled ? enough : doubled;
+    const pages = Math.min(whole, most);
     for (const cache of this.caches) cache.addPages(this.pageCount, pages);
     for (let page = this.pageCount + pages - 1; page >= this.pageCount; page--) this.freePages.push(page);
     this.pageCount += pages;

@@ -17,6 +17,8 @@ import { segmentBuffers, segmentRuns, segmentValues } from "./segments.wgsl.js";
 const ENOUGH_WORKGROUPS = 264;
 /** Of all tokens, in a launch that has a part of the pages only. */
 const MOST_PARTS = 512;
+/** What a launch's share of the pages counts as, at least: one in so many. */
+const MOST_SHARES = 4;
 /** Bindings beside those of segments, at most. */
 const DECODE_BUFFERS = 5;
 const PREFILL_BUFFERS = 6;
@@ -140,7 +142,9 @@ function decodeSplits(step: Step, blocks: number, others: number, pages: readonl
   const alone = Math.ceil(enough / others);
   const most = Math.max(alone, Math.floor(MOST_PARTS / step.tokenCount));
   const total = pages.reduce((sum, count) => sum + count, 0);
-  return pages.map((count) => Math.max(1, Math.min(Math.ceil((alone * total) / count), most, blocks)));
+  // A launch with a page or two would otherwise be thousands of workgroups that find nothing.
+  const least = Math.ceil(total / MOST_SHARES);
+  return pages.map((count) => Math.max(1, Math.min(Math.ceil((alone * total) / Math.max(count, least)), most, blocks)));
 }
 
 const pagesOf = (run: readonly KvSegment[]): number => run.reduce((sum, { pages }) => sum + pages, 0);

@@ -70,6 +70,19 @@ const MANY_GROUPS = 16;
 const PAGES_PER_SPLIT = 4;
 const MOST_SPLITS = 256;
 
+/**
+ * Shares of the context in the launch of each segment. A segment with half of the pages does half of the work, in half of the
+ * shares: it gets twice as many.
+ *
+ * @param groups Workgroups for each share.
+ * @param pages Pages of the longest context.
+ */
+function decodeSplits(groups: number, pages: number, held: readonly number[]): number[] {
+  const total = held.reduce((sum, count) => sum + count, 0);
+  const most = Math.min(MOST_SPLITS, Math.ceil(pages / (groups >= MANY_GROUPS ? PAGES_PER_SPLIT : 1)));
+  return held.map((count) => Math.max(1, Math.min(most, Math.ceil((ENOUGH_WORKGROUPS / groups) * (total / count)))));
+}
+
 function decode(
   device: WebGpuDevice,
   qkv: Tensor,
@@ -88,12 +101,14 @@ function decode(
     decodeShape(format, plan.heads / kvHeads, subgroups ? subgroupSize.min : undefined),
   );
   const group = shapes[0]!.group;
-  const groups = (results / group) * launches.length;
-  const pagesPerSplit = groups >= MANY_GROUPS ? PAGES_PER_SPLIT : 1;
-  const most = Math.min(MOST_SPLITS, Math.ceil(ENOUGH_WORKGROUPS / groups));
-  const splits = Math.max(1, Math.min(most, Math.ceil(pages / pagesPerSplit)));
-  const partCount = launches.length * splits + 1;
+  const splits = decodeSplits(
+    results / group,
+    pages,
+    launches.map(({ segment }) => segment.pages),
+  );
+  const partCount = splits.reduce((sum, count) => sum + count, 0) + 1;
   const parts = empty(device, [partCount, results, partWidth(headDim)]);
+  let firstPart = 0;
   launches.forEach(({ store, segment }, i) => {
     const { format, pageTable, cuts, blocks, skips, pairs } = store;
     const variant: DecodeVariant = {
@@ -116,8 +131,8 @@ function decode(
         firstPage: segment.firstPage,
         pages: segment.pages,
         window: plan.window,
-        splits,
-        firstPart: i * splits,
+        splits: splits[i]!,
+        firstPart,
         scale: plan.scale,
         tableWidth: (blocks ?? skips)?.shape[1] ?? 0,
         rotaryDim: rope?.rotaryDim ?? 0,
@@ -125,9 +140,10 @@ function decode(
         inverseFactor: 1 / (rope?.attentionFactor ?? 1),
         scoreStride: scores?.shape[2] ?? 0,
       }),
-      grid: [plan.heads / variant.group, step.tokenCount, splits],
+      grid: [plan.heads / variant.group, step.tokenCount, splits[i]!],
       cost: costOf(store, plan, step),
     });
+    firstPart += splits[i]!;
     scores?.dispose();
   });
   near(device, qkv, first, plan, step, parts, partCount - 1);
