@@ -1,9 +1,11 @@
 /**
- * What a calibration file knows about a model's keys, and the file itself: `kv-calibration.safetensors` beside the weights.
+ * What a calibration file knows about a model's keys and values, and the file itself: `kv-calibration.safetensors` beside the weights.
  *
  *   layers.N.perm_k      u32 [G·D]   order of the rotated channels for RotateKV's default settings
  *   layers.N.mean_all_k  f64 [G, D]  mean key before rotary, all tokens: from it the order for any settings
  *   layers.N.mean_k      f32 [G, D]  the same without the first tokens of each segment
+ *   layers.N.mean_v      f32 [G, D]  mean value, without the first tokens
+ *   key_bits, value_bits u8 [layers] widths of `2bit`'s codes that lose least on the text, where they were sought
  *   policy               u8 [layers] AKVQ-VL: 0 pivot-salient, 1 text-salient; where it was measured
  *   __metadata__         kind, version, fingerprint of the model, tokens, corpus (SHA-256)
  *
@@ -12,7 +14,9 @@
  * Axes  G key/value heads, D head size.
  */
 import { type ByteSource, openSafetensors, type TensorToWrite, toFloat64 } from "../formats/index.js";
+import type { CodeBits } from "../ops/index.js";
 import { channelOrder, keyRotationWidth } from "./kinds/rotatekv.js";
+import { isCodeBits } from "./packed-options.js";
 
 export const CALIBRATION_FILE = "kv-calibration.safetensors";
 export const CALIBRATION_KIND = "fulgur-kv-calibration";
@@ -22,7 +26,16 @@ export interface LayerCalibration {
   readonly meanAllKeys: Float64Array | undefined;
   /** [G·D] float32: without the first tokens. */
   readonly meanKeys: Float32Array | undefined;
+  /** [G·D] float32, likewise. */
+  readonly meanValues: Float32Array | undefined;
   readonly policy: "text" | "pivot" | undefined;
+  readonly widths: LayerWidths | undefined;
+}
+
+/** Bits of a layer's codes. */
+export interface LayerWidths {
+  readonly keyBits: CodeBits;
+  readonly valueBits: CodeBits;
 }
 
 export interface KvCalibration {
@@ -76,13 +89,26 @@ export async function readCalibration(
   };
   const entry = entries.get("policy");
   const policies = entry && toFloat64(entry.dtype, await file.read("policy"));
+  const widths = async (name: string): Promise<readonly CodeBits[] | undefined> => {
+    const widthEntry = entries.get(name);
+    if (!widthEntry) return undefined;
+    const bits = [...toFloat64(widthEntry.dtype, await file.read(name))].filter(isCodeBits);
+    if (bits.length !== softmaxLayers) fail(`${name} expected ${softmaxLayers} numbers out of 2, 3, 4 and 8`);
+    return bits;
+  };
+  const keyBits = await widths("key_bits");
+  const valueBits = await widths("value_bits");
   const layers: LayerCalibration[] = [];
   for (let layer = 0; layer < softmaxLayers; layer++) {
     const mean = await read(`layers.${layer}.mean_k`);
+    const meanValue = await read(`layers.${layer}.mean_v`);
+    const [ofKeys, ofValues] = [keyBits?.[layer], valueBits?.[layer]];
     const policy = policies?.[layer];
     layers.push({
       meanAllKeys: await read(`layers.${layer}.mean_all_k`),
       meanKeys: mean && Float32Array.from(mean),
+      meanValues: meanValue && Float32Array.from(meanValue),
+      widths: ofKeys && ofValues ? { keyBits: ofKeys, valueBits: ofValues } : undefined,
       policy: policy === undefined ? undefined : policy === 1 ? "text" : "pivot",
     });
   }
@@ -95,7 +121,13 @@ export interface CalibrationToWrite extends CalibrationShape {
   /** SHA-256 of the text. */
   readonly corpus: string;
   /** Of each layer, float64 [G·D]. */
-  readonly layers: readonly { readonly meanAllKeys: Float64Array; readonly meanKeys: Float64Array }[];
+  readonly layers: readonly {
+    readonly meanAllKeys: Float64Array;
+    readonly meanKeys: Float64Array;
+    readonly meanValues: Float64Array;
+  }[];
+  /** Of each layer, where they were sought. */
+  readonly widths?: readonly LayerWidths[] | undefined;
 }
 
 /** The file's tensors and metadata, for `writeSafetensors`. */
@@ -114,14 +146,20 @@ export function calibrationTensors(c: CalibrationToWrite): {
       bytes: bytes(meanAllKeys),
     }),
   );
-  const narrow = c.layers.flatMap(({ meanAllKeys, meanKeys }, l): TensorToWrite[] => {
+  const narrow = c.layers.flatMap(({ meanAllKeys, meanKeys, meanValues }, l): TensorToWrite[] => {
     const order = channelOrder(meanAllKeys, keyRotationWidth(kvHeads, headDim), "global");
     return [
       { name: `layers.${l}.mean_k`, dtype: "F32", shape, bytes: bytes(Float32Array.from(meanKeys)) },
+      { name: `layers.${l}.mean_v`, dtype: "F32", shape, bytes: bytes(Float32Array.from(meanValues)) },
       { name: `layers.${l}.perm_k`, dtype: "U32", shape: [kvHeads * headDim], bytes: bytes(order) },
     ];
   });
   const { fingerprint, tokens, corpus } = c;
   const metadata = { kind: CALIBRATION_KIND, version: "1", fingerprint, tokens: String(tokens), corpus };
-  return { tensors: [...wide, ...narrow], metadata };
+  const bits = (name: string, of: (widths: LayerWidths) => number): TensorToWrite[] => {
+    const list = c.widths?.map(of);
+    return list ? [{ name, dtype: "U8", shape: [list.length], bytes: bytes(Uint8Array.from(list)) }] : [];
+  };
+  const widths = [...bits("key_bits", (w) => w.keyBits), ...bits("value_bits", (w) => w.valueBits)];
+  return { tensors: [...wide, ...narrow, ...widths], metadata };
 }

@@ -5,6 +5,7 @@ export {
   calibrationTensors,
   type KvCalibration,
   type LayerCalibration,
+  type LayerWidths,
   readCalibration,
 } from "./calibration.js";
 export { FullCache } from "./full.js";

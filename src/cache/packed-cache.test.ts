@@ -20,7 +20,8 @@ const HEAD_DIM = 32;
 function calibration(headDim: number): KvCalibration {
   const layers = Array.from({ length: LAYERS }, (_, l) => {
     const mean = randomArray(KV_HEADS * headDim, 90 + l, 1);
-    return { meanAllKeys: Float64Array.from(mean), meanKeys: mean, policy: undefined };
+    const meanValues = randomArray(KV_HEADS * headDim, 95 + l, 1);
+    return { meanAllKeys: Float64Array.from(mean), meanKeys: mean, meanValues, policy: undefined, widths: undefined };
   });
   return { fingerprint: "", tokens: 1, layers };
 }
@@ -204,6 +205,7 @@ const kinds = [
   "normsplit-3:group=32,recent=0,sinks=0,keyBits=4/3",
   "normsplit-2:group=16,recent=4,strictPrefill=true",
   "meansplit-2:recent=6",
+  "meansplit-2:recent=6,unbiased=false,valueMean=false",
   "meansplit-3:recent=0,sinks=0,meanPairs=3",
   "rotatekv-2",
   "rotatekv-3:reorder=block,heads=1",
@@ -275,7 +277,7 @@ describe.each(await devices())("packed caches on $label", (device) => {
   test.skipIf(device.isSoftware).each([
     ["int4:group=16", 20],
     ["normsplit-2:group=16,recent=2", 12],
-    ["meansplit-2", 80],
+    ["meansplit-2:recent=6", 80],
     ["rotatekv-2", 24],
   ] as const)("%s with %i channels and a window", { timeout: 60_000 }, async (kv, headDim) => {
     using pair = new Pair(device, kv, headDim, 9);

@@ -10,6 +10,7 @@
 import type { Device } from "../device/index.js";
 import type { AttendOptions, CacheSnapshot, HeadOptions, LayerCache } from "../nn/index.js";
 import {
+  addBias,
   dropMarks,
   markTokens,
   type PackedFormat,
@@ -56,6 +57,8 @@ export class PackedCache implements LayerCache {
   /** f32 [slots, marked + 1], see markTokens. */
   private readonly scores: Tensor | undefined;
   private pending: Pending | undefined;
+  /** f32 [H·D]: the mean value that each query head gets back. */
+  private returned: Tensor | undefined;
   /** The last rotary table: attention after another step's append needs one too. */
   private rope: RopeTable | undefined;
   private readonly pageWords: { readonly keys: number; readonly values: number };
@@ -75,7 +78,7 @@ export class PackedCache implements LayerCache {
     const channels = kvHeads * headDim;
     const entries = sinks + ringTokens(format) + marked;
     const tables = slotTables(format);
-    const { order, mean } = recipe;
+    const { order, mean, valueMean } = recipe;
     this.pages = {
       format,
       segments: this.segments,
@@ -90,6 +93,7 @@ export class PackedCache implements LayerCache {
       order: order && upload(device, order, [channels], "i32"),
       mean: mean && upload(device, mean.values, [kvHeads, headDim], "f32"),
       pairs: mean && upload(device, mean.pairs, [kvHeads, format.meanPairs], "i32"),
+      valueMean: valueMean && upload(device, valueMean, [kvHeads, headDim], "f32"),
     };
     this.scores = marked > 0 ? zeros(device, [slots, marked + 1], "f32", "mark scores") : undefined;
   }
@@ -101,8 +105,8 @@ export class PackedCache implements LayerCache {
 
   /** What belongs to this layer alone, pages aside. */
   private own(): Tensor[] {
-    const { order, mean, pairs } = this.pages;
-    return [...this.bySlot(), order, mean, pairs].filter((tensor) => tensor !== undefined);
+    const { order, mean, pairs, valueMean } = this.pages;
+    return [...this.bySlot(), order, mean, pairs, valueMean, this.returned].filter((tensor) => tensor !== undefined);
   }
 
   /** Tensors with a row a slot. */
@@ -175,10 +179,28 @@ export class PackedCache implements LayerCache {
         step,
       );
       if (pending) this.pack(qkv, prepared, heads, step, pending.isPacked ? "side" : undefined);
-      return out;
+      return this.withMean(out, heads);
     } finally {
       prepared.dispose();
     }
+  }
+
+  /** Probabilities sum to one: the mean that was taken off every value comes back whole. */
+  private withMean(out: Tensor, heads: number): Tensor {
+    const { valueMean } = this.recipe;
+    if (!valueMean) return out;
+    const { headDim, kvHeads } = this.format;
+    this.returned ??= upload(
+      this.device,
+      Float32Array.from({ length: heads * headDim }, (_, i) => {
+        const group = Math.floor((Math.floor(i / headDim) * kvHeads) / heads);
+        return valueMean[group * headDim + (i % headDim)]!;
+      }),
+      [heads * headDim],
+    );
+    const whole = addBias(out, this.returned);
+    out.dispose();
+    return whole;
   }
 
   keep(qkv: Tensor, options: HeadOptions, step: Step): void {

@@ -26,6 +26,9 @@ export interface PackedOptions {
   readonly rotate?: boolean;
   /** A prompt is attended packed, as decoding sees it. */
   readonly strictPrefill?: boolean;
+  /** Mean split: scales that keep averages, and a mean taken off the values. Default true. */
+  readonly unbiased?: boolean;
+  readonly valueMean?: boolean;
   /** Mean split: pairs of channels whose mean is taken off. */
   readonly meanPairs?: number;
   /** RotateKV: key heads that are rotated together. */
@@ -41,7 +44,7 @@ export interface PackedOptions {
 type OptionName = keyof PackedOptions;
 
 const listOptions: readonly OptionName[] = ["keyBits", "valueBits"];
-const flagOptions: readonly OptionName[] = ["rotate", "strictPrefill", "beforeRope"];
+const flagOptions: readonly OptionName[] = ["rotate", "strictPrefill", "beforeRope", "unbiased", "valueMean"];
 
 const allowed: Readonly<Record<OptionName, (value: number) => boolean>> = {
   keyBits: (value) => isCodeBits(value),
@@ -56,6 +59,8 @@ const allowed: Readonly<Record<OptionName, (value: number) => boolean>> = {
   rotate: isFlag,
   strictPrefill: isFlag,
   beforeRope: isFlag,
+  unbiased: isFlag,
+  valueMean: isFlag,
   meanPairs: (value) => isCount(value, 128),
   heads: (value) => isCount(value, 64) && value > 0,
   reorder: () => false, // a word, see below
@@ -73,6 +78,8 @@ const expected: Readonly<Partial<Record<OptionName, string>>> = {
   rotate: "true or false",
   strictPrefill: "true or false",
   beforeRope: "true or false",
+  unbiased: "true or false",
+  valueMean: "true or false",
 };
 
 export function isCodeBits(value: number): value is CodeBits {

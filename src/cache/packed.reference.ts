@@ -91,7 +91,7 @@ export class PackedReference {
 
   /** Prepares a step's rows and takes keys and values up; returns the queries. */
   private take(rows: readonly Float32Array[]): Float64Array[] {
-    const { format, order, mean } = this.recipe;
+    const { format, order, mean, valueMean } = this.recipe;
     const { kvHeads, headDim } = format;
     const { heads, rope } = this.o;
     const past = this.length;
@@ -102,12 +102,20 @@ export class PackedReference {
       ...{ format, heads, kvHeads, headDim, qkv, positions, rope },
       ...(order ? { order } : {}),
       ...(mean ? { mean: mean.values, pairs: mean.pairs } : {}),
+      ...(valueMean ? { valueMean } : {}),
     });
     // The mean as it is taken off: rotated by the token's position, then as keys are.
     const means =
       mean &&
       prepareReference({
-        ...{ format: { ...format, meanPairs: 0, valueRotation: 0 }, heads: 0, kvHeads, headDim, positions, rope },
+        ...{
+          format: { ...format, meanPairs: 0, valueRotation: 0, valueMean: false },
+          heads: 0,
+          kvHeads,
+          headDim,
+          positions,
+          rope,
+        },
         qkv: Float32Array.from(positions.flatMap(() => [...mean.values, ...mean.values])),
       }).qkv;
     const half = (x: Float64Array) => (ringTokens(format) > 0 ? x.map(cacheHalf) : x);
@@ -219,7 +227,8 @@ export class PackedReference {
       seen.forEach(({ value }, i) => {
         for (let c = 0; c < headDim; c++) result[c]! += (weights[i]! / total) * value[g + c]!;
       });
-      out.set(valueRotation > 0 ? fwhtReference(result, valueRotation) : result, h * headDim);
+      const turned = valueRotation > 0 ? fwhtReference(result, valueRotation) : result;
+      for (let c = 0; c < headDim; c++) out[h * headDim + c] = turned[c]! + (this.recipe.valueMean?.[g + c] ?? 0);
     }
     return out;
   }

@@ -11,6 +11,8 @@ export interface PackedRecipe {
   readonly order?: Int32Array;
   /** Where `format.meanPairs` > 0: mean keys [G, D] with all but the kept pairs zero, and the pairs [G, meanPairs]. */
   readonly mean?: { readonly values: Float32Array; readonly pairs: Int32Array };
+  /** [G·D], where `format.valueMean`. */
+  readonly valueMean?: Float32Array;
 }
 
 export interface RecipeInput {

@@ -10,7 +10,7 @@ const shape = { softmaxLayers: 4, kvHeads: 8, headDim: 128 };
 test("every kind says its bits", () => {
   expect(Object.fromEntries(cacheNames.map((name) => [name, cacheKind(name).bits(shape)]))).toMatchInlineSnapshot(`
     {
-      "2bit": 3.0625,
+      "2bit": 2.125,
       "akvq-2": 3.25,
       "bf16": 16,
       "f16": 16,

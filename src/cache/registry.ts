@@ -17,6 +17,7 @@ import { kivi } from "./kinds/kivi.js";
 import { meansplit } from "./kinds/meansplit.js";
 import { normsplit } from "./kinds/normsplit.js";
 import { rotatekv } from "./kinds/rotatekv.js";
+import { twoBit } from "./kinds/two-bit.js";
 import { PackedCache } from "./packed-cache.js";
 import { checkOptions, type PackedOptions, parseOptions } from "./packed-options.js";
 import type { PackedKind } from "./recipe.js";
@@ -125,7 +126,7 @@ const packedKinds = {
   "normsplit-3": normsplit(3),
   "meansplit-2": meansplit(2),
   "meansplit-3": meansplit(3),
-  "2bit": normsplit(2),
+  "2bit": twoBit,
 } as const satisfies Record<string, PackedKind>;
 
 export type CacheName = keyof typeof fullKinds | keyof typeof packedKinds;

@@ -1,11 +1,12 @@
 /** `fulgur calibrate`: what the packed caches want to know about a model's keys, in a small file. */
 import { join } from "node:path";
 import type { Command } from "commander";
-import { CALIBRATION_FILE, calibrationTensors } from "../../cache/index.js";
+import { CALIBRATION_FILE, calibrationTensors, type KvCalibration } from "../../cache/index.js";
 import { openFolder, writeSafetensors } from "../../formats/index.js";
 import { writeFileAtomic } from "../../formats/node/index.js";
+import type { LanguageModel } from "../../models/index.js";
 import { modelFingerprint, sha256 } from "../../models/index.js";
-import { keyMeans } from "../../train/quantize/index.js";
+import { type KeyMeans, keyMeans, kvWidths } from "../../train/quantize/index.js";
 import { readText } from "../eval/read-text.js";
 import { catchInterrupts } from "../interrupt.js";
 import { addDeviceOptions, type DeviceOptions, defaultModel, openModel, wholeNumber } from "../model-options.js";
@@ -17,6 +18,7 @@ interface Options extends DeviceOptions {
   readonly out?: string;
   readonly context?: number;
   readonly limit?: number;
+  readonly bits?: number;
   readonly json?: true;
 }
 
@@ -26,7 +28,7 @@ const ENOUGH_TOKENS = 30_000;
 export function define(program: Command): void {
   const command = program
     .command("calibrate")
-    .description("Average a model's keys over a text, for the caches rotatekv and meansplit.")
+    .description("Average a model's keys and values over a text, for the caches 2bit, meansplit and rotatekv.")
     .option("--model <dir>", "model folder", defaultModel)
     .requiredOption(
       "--text <file>",
@@ -36,11 +38,16 @@ export function define(program: Command): void {
     .option("--out <file>", `file to write (default: ${CALIBRATION_FILE} in the model folder, where it is found again)`)
     .option("--context <n>", "tokens that see each other (default: 2048, or the model's most)", wholeNumber(8))
     .option("--limit <tokens>", "read so many tokens at most", wholeNumber(8))
+    .option(
+      "--bits <n>",
+      "also seek the layers that most want 3 bits, as many as stay within so many effective bits (for the cache 2bit)",
+      (text) => Number(text),
+    )
     .option("--json", "one JSON object on standard output");
   addDeviceOptions(command)
     .addHelpText(
       "after",
-      "\nUse text like that which the model was trained on, 30,000 tokens and more, and none that it is measured with.\n\nExamples:\n  $ npm start --silent -- calibrate --model test/fixtures/models/qwen3_moe --text README.md --out /tmp/kv-calibration.safetensors --limit 500\n  $ npm start --silent -- calibrate --text README.md --limit 2000 --context 512 --out /tmp/mini-calibration.safetensors --json",
+      "\nUse text like that which the model was trained on, 30,000 tokens and more, and none that it is measured with.\n\nExamples:\n  $ npm start --silent -- calibrate --model test/fixtures/models/qwen3_moe --text README.md --out /tmp/kv-calibration.safetensors --limit 500\n  $ npm start --silent -- calibrate --text README.md --limit 2000 --context 512 --out /tmp/mini-calibration.safetensors --json\n  $ npm start --silent -- calibrate --model DIR --text BOOKS.txt.gz --bits 3",
     )
     .action(calibrate);
 }
@@ -81,8 +88,14 @@ async function calibrate(options: Options): Promise<void> {
     if (ids.length < ENOUGH_TOKENS) {
       say(`${ids.length} tokens are few: the means follow the text's subject. ${ENOUGH_TOKENS} and more are better.`);
     }
+    const calibration = inMemory(means, fingerprint);
+    const chosen =
+      options.bits === undefined ? undefined : await chooseWidths(language, calibration, ids, options.bits, signal);
     const corpus = await sha256(texts.map((text) => new TextEncoder().encode(text)));
-    const { tensors, metadata } = calibrationTensors({ ...language.state, ...means, fingerprint, corpus });
+    const { tensors, metadata } = calibrationTensors({
+      ...{ ...language.state, ...means, fingerprint, corpus },
+      widths: chosen?.widths,
+    });
     await writeFileAtomic(
       out,
       async (sink) => {
@@ -96,5 +109,43 @@ async function calibrate(options: Options): Promise<void> {
     else print(`${out}: ${layers} layers, ${ids.length} tokens`);
   } catch (error) {
     throw signal.aborted ? signal.reason : error;
+  }
+}
+
+const inMemory = ({ tokens, layers }: KeyMeans, fingerprint: string): KvCalibration => ({
+  fingerprint,
+  tokens,
+  layers: layers.map(({ meanAllKeys, meanKeys, meanValues }) => ({
+    meanAllKeys,
+    meanKeys: Float32Array.from(meanKeys),
+    meanValues: Float32Array.from(meanValues),
+    policy: undefined,
+    widths: undefined,
+  })),
+});
+
+/** Widths of the layers, with a line of progress. @throws {InputError} */
+async function chooseWidths(
+  language: LanguageModel,
+  calibration: KvCalibration,
+  ids: readonly number[],
+  bits: number,
+  signal: AbortSignal,
+) {
+  const line = progressLine("Widths");
+  try {
+    const chosen = await kvWidths(language, calibration, ids, {
+      bits,
+      signal,
+      onProgress: (done, total) => line.update(done, total, `reading ${done} of ${total}`),
+    });
+    const list = (side: "keyBits" | "valueBits") => chosen.widths.map((w) => w[side]).join(" ");
+    say(`keys ${list("keyBits")}, values ${list("valueBits")}: ${chosen.effectiveBits.toFixed(2)} effective bits`);
+    return chosen;
+  } catch (error) {
+    if (error instanceof RangeError) throw new InputError(`--bits ${bits}: ${error.message}`, { cause: error });
+    throw error;
+  } finally {
+    line.end();
   }
 }

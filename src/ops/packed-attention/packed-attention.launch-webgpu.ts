@@ -375,8 +375,9 @@ function unrotate(device: WebGpuDevice, out: Tensor, finish: FinishVariant): voi
 
 /** What a kernel's text depends on; the rest must not make another kernel. */
 function forKernel(format: PackedFormat): PackedFormat {
-  const clipless = (side: PackedFormat["keys"]) => ({ ...side, clip: 1 });
-  return { ...format, keys: clipless(format.keys), values: clipless(format.values) };
+  const read = ({ unbiased: _, ...side }: PackedFormat["keys"]) => ({ ...side, clip: 1 });
+  const { valueMean: __, ...same } = format;
+  return { ...same, keys: read(format.keys), values: read(format.values) };
 }
 
 function resultsGrid(results: number): [number, number] {

@@ -33,6 +33,11 @@ export interface SideFormat {
   readonly clip: number;
   /** The row is divided by its root mean square first, which is kept in f16 (norm-split keys). */
   readonly norm: boolean;
+  /**
+   * Levels: their scale keeps the row's length along itself, so that errors have no part along the row and averages over many
+   * tokens are not shrunk. Otherwise it is that of least squares.
+   */
+  readonly unbiased?: boolean;
 }
 
 export interface PackedFormat {
@@ -53,6 +58,8 @@ export interface PackedFormat {
   readonly ordered: boolean;
   /** Pairs of the calibrated mean key that are taken off before rotary and put back in the scores; 0: no mean split. */
   readonly meanPairs: number;
+  /** A calibrated mean value is taken off the values and put back on attention's result: probabilities sum to one. */
+  readonly valueMean?: boolean;
   /** First tokens of a sequence that stay in 16 bits. */
   readonly sinks: number;
   /** Newest tokens that stay in 16 bits. */

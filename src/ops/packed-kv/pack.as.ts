@@ -20,6 +20,7 @@ const ZERO_POINT: i32 = 0;
 // @ts-ignore: decorator
 @inline
 const LEVELS: i32 = 2;
+const UNBIASED_LEVELS: i32 = 3;
 
 /** How one side becomes codes, and where they go in a page. */
 @unmanaged
@@ -28,7 +29,7 @@ class Side {
   /** 1: groups of tokens of one channel. */
   isChannel: i32;
   group: i32;
-  /** 0 zp, 1 min, 2 levels. */
+  /** 0 zp, 1 min, 2 levels, 3 levels whose scale is unbiased. */
   quantiser: i32;
   clip: f32;
   /** fl(1 − clip) and fl(1/(2ᵇ − 1)). */
@@ -131,7 +132,7 @@ export function packKvPages(args: usize, begin: i32, end: i32, worker: i32): voi
       for (let b = 0; b < g.block; b++) {
         const x = rowsAt + <usize>b * bytes;
         const to = codes + (<usize>(b * side.rowWords) << 2);
-        if (side.quantiser == LEVELS) {
+        if (side.quantiser >= LEVELS) {
           packLevels(x, g.headDim, side, to, page + (<usize>side.scales << 2) + (<usize>(line + b) << 1));
         } else {
           const groups = g.headDim / side.group;
@@ -418,6 +419,7 @@ function levelCodes(x: v128, rms: f32, bits: i32): v128 {
 function packLevels(x: usize, headDim: i32, side: Side, to: usize, scaleTo: usize): void {
   clearRow(to, side);
   const bits = side.bits;
+  const isUnbiased = side.quantiser == UNBIASED_LEVELS;
   const rms = cacheHalfValue(rootMeanSquare(x, headDim));
   let p0 = f32x4.splat(0), p1 = p0, p2 = p0, p3 = p0;
   let q0 = p0, q1 = p0, q2 = p0, q3 = p0;
@@ -426,7 +428,8 @@ function packLevels(x: usize, headDim: i32, side: Side, to: usize, scaleTo: usiz
     const codes = levelCodes(v, rms, bits);
     storeCodes(to, codes, c, headDim, bits);
     const level = levelsOf(codes, bits);
-    const product = f32x4.mul(v, level), squared = f32x4.mul(level, level);
+    const squaredOf = isUnbiased ? v : level;
+    const product = f32x4.mul(v, level), squared = f32x4.mul(squaredOf, squaredOf);
     // The partial sums take turns: channels c mod 16.
     const p = f32x4.add(p0, product), q = f32x4.add(q0, squared);
     p0 = p1;
@@ -448,7 +451,10 @@ function packLevels(x: usize, headDim: i32, side: Side, to: usize, scaleTo: usiz
     products = sumRow(p0, p1, p2, p3);
     squares = sumRow(q0, q1, q2, q3);
   }
-  store<u16>(scaleTo, <u16>cacheHalfOfF64(<f64>products / <f64>squares));
+  if (isUnbiased) {
+    // A row of zeros has no direction: a scale of 0, not 0/0.
+    store<u16>(scaleTo, squares > 0 ? <u16>cacheHalfOfF64(<f64>squares / <f64>products) : 0);
+  } else store<u16>(scaleTo, <u16>cacheHalfOfF64(<f64>products / <f64>squares));
 }
 
 // —— the side store

@@ -67,6 +67,23 @@ const cases: readonly Case[] = [
     format: packedFormat({ headDim: 36, keys: levels(2, 36), values: levels(3, 36) }),
   },
   {
+    name: "unbiased levels",
+    format: packedFormat({
+      sinks: 1,
+      keys: { ...levels(2, 32), unbiased: true },
+      values: { ...levels(3, 32), unbiased: true },
+    }),
+  },
+  {
+    name: "unbiased levels of large and tiny numbers",
+    format: packedFormat({
+      headDim: 36,
+      keys: { ...levels(3, 36), unbiased: true },
+      values: { ...levels(2, 36), unbiased: true },
+    }),
+    inputs: 200_000,
+  },
+  {
     name: "mean split",
     format: packedFormat({
       sinks: 1,

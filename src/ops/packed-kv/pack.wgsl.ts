@@ -230,7 +230,7 @@ ${
 }
 
 function describe(side: SideFormat): string {
-  return `${side.bits}-bit ${side.quantiser} ${side.layout} g=${side.group} c=${side.clip}${side.norm ? " norm" : ""}`;
+  return `${side.bits}-bit ${side.quantiser} ${side.layout} g=${side.group} c=${side.clip}${side.norm ? " norm" : ""}${side.unbiased ? " unbiased" : ""}`;
 }
 
 /** Two tokens' scales share a word. */
@@ -329,7 +329,7 @@ ${load}
   let line = head * PAGE + at;
   let page = w.page * ${at.words}u;
 ${side.norm ? normLines(suffix, at.scales) : ""}
-${levels ? levelLines(suffix, at.scales) : groupLines(v, side, suffix, at.params)}
+${levels ? levelLines(side, suffix, at.scales) : groupLines(v, side, suffix, at.params)}
   for (var word = lane; word < ${at.rowWords}u; word += LANES) {
     var bits = 0u;
     if (isHere) {${wordOf(side, v.headDim, (c) =>
@@ -353,7 +353,8 @@ function normLines(suffix: string, scales: number): string {
   for (var c = lane; c < D; c += LANES) { x[row * D + c] = quotientByHalf(x[row * D + c], divisor); }`;
 }
 
-function levelLines(suffix: string, scales: number): string {
+function levelLines({ unbiased }: SideFormat, suffix: string, scales: number): string {
+  const quotient = unbiased ? "sumB(row), sumA(row)" : "sumA(row), sumB(row)";
   return /* wgsl */ `
   let rms = halfValue(rowRms(row, lane));
   workgroupBarrier();
@@ -362,12 +363,12 @@ function levelLines(suffix: string, scales: number): string {
   for (var c = lane; c < D; c += LANES) {
     let level = levelOf${suffix}(levelCode${suffix}(x[row * D + c], rms));
     products += rounded(x[row * D + c] * level);
-    squares += rounded(level * level);
+    squares += rounded(${unbiased ? "x[row * D + c] * x[row * D + c]" : "level * level"});
   }
   partialA[row * LANES + lane] = products;
   partialB[row * LANES + lane] = squares;
   workgroupBarrier();
-  if (isHere && lane == 0u) { storeHalf${suffix}(page + ${scales}u, line, halfOfQuotient(sumA(row), sumB(row))); }`;
+  if (isHere && lane == 0u) { storeHalf${suffix}(page + ${scales}u, line, halfOfQuotient(${quotient})); }`;
 }
 
 /** Ranges and parameters of the row's groups: PARTS lanes a group look through it, the first of them finishes it. */

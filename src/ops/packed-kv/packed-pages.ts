@@ -56,4 +56,6 @@ export interface PackedPages {
   /** f32 [G, D]: mean key before rotary, with all but the kept pairs zero; i32 [G, meanPairs]: the kept pairs, where meanPairs > 0. */
   readonly mean: Tensor | undefined;
   readonly pairs: Tensor | undefined;
+  /** f32 [G, D]: mean value, where format.valueMean. */
+  readonly valueMean?: Tensor | undefined;
 }

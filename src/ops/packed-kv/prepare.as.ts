@@ -31,6 +31,8 @@ class PrepareArgs {
   valueScale: f32;
   meanPairs: i32;
   toHalves: i32;
+  /** [G, D], or 0. */
+  valueMean: usize;
 }
 
 /** A task is one head of one token. */
@@ -42,6 +44,7 @@ export function prepareKv(args: usize, begin: i32, end: i32, worker: i32): void 
     const column = task % columns;
     const x = g.qkv + <usize>task * bytes;
     if (column >= g.heads + g.kvHeads) {
+      if (g.valueMean) subtract(x, g.valueMean + <usize>(column - g.heads - g.kvHeads) * bytes, bytes);
       if (g.valueRotation) hadamard(x, g.headDim, g.valueRotation, g.valueScale);
       if (g.toHalves) roundToHalves(x, bytes);
       continue;
@@ -55,6 +58,10 @@ export function prepareKv(args: usize, begin: i32, end: i32, worker: i32): void 
     if (g.keyRotation) hadamard(x, g.headDim, g.keyRotation, g.keyScale);
     if (!isQuery && g.toHalves) roundToHalves(x, bytes);
   }
+}
+
+function subtract(x: usize, mean: usize, bytes: usize): void {
+  for (let c: usize = 0; c < bytes; c += 16) v128.store(x + c, f32x4.sub(v128.load(x + c), v128.load(mean + c)));
 }
 
 function roundToHalves(x: usize, bytes: usize): void {

@@ -32,12 +32,12 @@ export function prepareOnWebGpu(
   const v: PrepareVariant = {
     ...{ headDim, rope: rope !== undefined, qNorm: qNorm !== undefined, kNorm: kNorm !== undefined },
     ...{ keyRotation: format.ropeAtRead ? 0 : format.keyRotation, valueRotation: format.valueRotation },
-    ...{ meanPairs, toHalves: hasRing },
+    ...{ meanPairs, valueMean: format.valueMean ?? false, toHalves: hasRing },
   };
   const mean = meanPairs > 0 ? [pages.mean, pages.pairs, plan.meanTerms] : [];
   const groups = step.tokenCount * Math.ceil((heads + 2 * kvHeads) / HEADS_PER_GROUP);
   device.run(kept(v, prepareKernel), {
-    buffers: present([qkv, step.tokens, rope?.table, qNorm, kNorm, ...mean]),
+    buffers: present([qkv, step.tokens, rope?.table, qNorm, kNorm, ...mean, valueMeanOf(pages)]),
     params: prepareParams.write({
       ...{ tokens: step.tokenCount, heads, kvHeads, eps, zero: 0 },
       ...rotarySizes(rope),
@@ -47,6 +47,10 @@ export function prepareOnWebGpu(
   });
   if (keyRows && hasRing) keyRowsOnWebGpu(device, qkv, pages, { ...plan, keyRows, source: "own" }, step);
 }
+
+/** The mean value, where the format takes one off. */
+export const valueMeanOf = ({ format, valueMean }: PackedPages): Tensor | undefined =>
+  format.valueMean ? valueMean : undefined;
 
 export interface WebGpuKeyRowPlan {
   readonly heads: number;

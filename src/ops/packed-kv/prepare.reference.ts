@@ -9,6 +9,8 @@ export interface PrepareReferenceInput extends RopeAppendReferenceInput {
   readonly mean?: ArrayLike<number>;
   readonly pairs?: ArrayLike<number>;
   readonly order?: ArrayLike<number>;
+  /** [G, D]. */
+  readonly valueMean?: ArrayLike<number>;
 }
 
 export interface PrepareReferenceResult {
@@ -28,6 +30,11 @@ export function prepareReference(o: PrepareReferenceInput): PrepareReferenceResu
   const at = (t: number, column: number) => (t * columns + column) * headDim;
   positions.forEach((_position, t) => {
     for (let column = 0; column < columns; column += 1) {
+      const group = column - heads - kvHeads;
+      for (let c = 0; format.valueMean && group >= 0 && c < headDim; c += 1) {
+        const i = at(t, column) + c;
+        qkv[i] = qkv[i]! - o.valueMean![group * headDim + c]!;
+      }
       const width = column >= heads + kvHeads ? format.valueRotation : format.ropeAtRead ? 0 : format.keyRotation;
       if (width === 0) continue;
       const head = qkv.subarray(at(t, column), at(t, column + 1));

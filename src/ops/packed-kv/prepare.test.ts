@@ -38,6 +38,7 @@ const cases: readonly Case[] = [
   },
   { name: "rounded for a ring", format: packedFormat({ keyRotation: 32, recent: 3 }), rotaryDim: 32 },
   { name: "mean split", format: packedFormat({ keyRotation: 32, meanPairs: 5 }), rotaryDim: 32 },
+  { name: "a mean value", format: packedFormat({ kvHeads: 3, valueRotation: 32, valueMean: true }), rotaryDim: 32 },
   {
     name: "rotary at read",
     format: packedFormat({ ropeAtRead: true, ordered: true, keyRotation: 64 }),
@@ -80,6 +81,7 @@ describe.each(await devices())("prepareKv on $label", (device) => {
       ...(options ? { rope: ropeFrequencies(options) } : {}),
       ...(norms ? { qNorm: weight, kNorm: weight } : {}),
       ...(format.ordered ? { order } : {}),
+      ...(format.valueMean ? { valueMean: mean } : {}),
       pairs: Array.from({ length: kvHeads * meanPairs }, (_, i) => i % meanPairs),
     });
     const shape = {
@@ -93,7 +95,9 @@ describe.each(await devices())("prepareKv on $label", (device) => {
 
     const live = device.memory.live;
     await device.scope(async () => {
-      const pages = uploadStore(device, emptyStore(format, shape), shape);
+      const store = uploadStore(device, emptyStore(format, shape), shape);
+      const valueMean = format.valueMean ? upload(device, mean, [kvHeads, headDim]) : undefined;
+      const pages = { ...store, valueMean };
       const qkv = upload(device, input, [positions.length, columns * headDim]);
       const norm = norms ? upload(device, weight, [headDim]) : undefined;
       using prepared = prepareKv(

@@ -3,7 +3,7 @@
  *
  *   q ← rope(norm(q));  k ← rope(norm(k));  v ← v                       (the norms where given)
  *   kinds that rotate after rotary:  q, k ← H q, H k  per head          (scores do not change)
- *   v ← H_v v                                                           (undone on attention's result)
+ *   v ← H_v (v − v̄)                                                     (undone on attention's result; v̄ where calibrated)
  *   kinds with a ring (`ringTokens` > 0): k, v are rounded to f16, so that chunk sizes do not change what is packed
  *
  * Axes      T tokens, H query heads, G key/value heads, D head size; qkv: [T, (H + 2G)·D].
@@ -119,6 +119,10 @@ function checkPrepare(pages: PackedPages, o: PrepareOptions): void {
     ]);
   }
   if (format.meanPairs > 0) checkMean(pages, o);
+  const { valueMean } = pages;
+  if (format.valueMean && (valueMean?.dtype !== "f32" || !sameShape(valueMean.shape, [kvHeads, headDim]))) {
+    throw new ShapeError("prepareKv", "valueMean", `f32 [G=${kvHeads}, D=${headDim}]`, valueMean?.shape ?? "none");
+  }
 }
 
 function checkMean({ format, mean }: PackedPages, o: PrepareOptions): void {

@@ -19,6 +19,8 @@ export interface PrepareVariant {
   readonly valueRotation: number;
   /** Pairs of the mean split; 0: none. */
   readonly meanPairs: number;
+  /** A mean is taken off the values. */
+  readonly valueMean: boolean;
   /** k and v are rounded to f16. */
   readonly toHalves: boolean;
 }
@@ -43,7 +45,7 @@ function optionalBindings(first: number) {
   };
 }
 
-/** Buffers in order: qkv, tokens, then table, qNorm, kNorm, mean, pairs, meanTerms as far as the variant has them. */
+/** Buffers in order: qkv, tokens, then table, qNorm, kNorm, mean, pairs, meanTerms, valueMean as far as the variant has them. */
 export function prepareKernel(v: PrepareVariant): WebGpuKernel {
   const optional = optionalBindings(3);
   const hasMean = v.meanPairs > 0;
@@ -57,7 +59,7 @@ export function prepareKernel(v: PrepareVariant): WebGpuKernel {
   const weight = (name: string, isPresent: boolean) =>
     isPresent ? `return inverseRms * ${name}[channel];` : "return 1.0;";
   return {
-    label: `prepare-kv D=${v.headDim}${v.rope ? " rope" : ""}${v.qNorm ? " q-norm" : ""}${v.kNorm ? " k-norm" : ""} H=${v.keyRotation},${v.valueRotation}${hasMean ? ` mean=${v.meanPairs}` : ""}${v.toHalves ? " halves" : ""}`,
+    label: `prepare-kv D=${v.headDim}${v.rope ? " rope" : ""}${v.qNorm ? " q-norm" : ""}${v.kNorm ? " k-norm" : ""} H=${v.keyRotation},${v.valueRotation}${hasMean ? ` mean=${v.meanPairs}` : ""}${v.valueMean ? " value-mean" : ""}${v.toHalves ? " halves" : ""}`,
     code: /* wgsl */ `
 const D = ${v.headDim}u;
 const HEADS = ${HEADS_PER_GROUP}u;
@@ -73,6 +75,7 @@ ${optional(v.kNorm, "kWeight")}
 ${optional(hasMean, "mean")}
 ${optional(hasMean, "pairs", "i32")}
 ${optional(hasMean, "meanTerms", "vec2f", "read_write")}
+${optional(v.valueMean, "valueMean")}
 ${halfWgsl}
 ${v.rope ? rotationWgsl : ""}
 
@@ -107,7 +110,10 @@ fn main(
   var sum = 0.0;
   for (var c = lane % LANES; c < D; c += LANES) {
     var value = 0.0;
-    if (isHere) { value = qkv[source + c]; }
+    if (isHere) {
+      value = qkv[source + c];
+${v.valueMean ? "      if (isValue) { value -= valueMean[(head - p.heads - p.kvHeads) * D + c]; }" : ""}
+    }
     x[start + c] = value;
     sum += value * value;
   }
@@ -322,13 +328,14 @@ export function prepareVariants(): WebGpuKernel[] {
     keyRotation: 0,
     valueRotation: 0,
     meanPairs: 0,
+    valueMean: false,
     toHalves: false,
   };
   const prepare = [
     { ...plain, headDim: 20, rope: false },
     { ...plain, headDim: 64, keyRotation: 64, valueRotation: 64, toHalves: true, qNorm: true },
     { ...plain, headDim: 80, keyRotation: 16, valueRotation: 0, kNorm: true },
-    { ...plain, headDim: 96, keyRotation: 0, valueRotation: 32, meanPairs: 7 },
+    { ...plain, headDim: 96, keyRotation: 0, valueRotation: 32, meanPairs: 7, valueMean: true },
     { ...plain, headDim: 256, keyRotation: 256, valueRotation: 128, qNorm: true, kNorm: true, meanPairs: 128 },
   ].map(prepareKernel);
   const rows = (["raw", "own", "ring"] as const).flatMap((source) =>

@@ -5,6 +5,7 @@
  *   mode "min": l = fl(lo + fl(fl(fl(hi − lo)·½)·fl(1 − c))), s = max(f16(fl(fl(fl(hi − lo)·c)·inv)), 2⁻¹⁴), o = f16(l)
  *   code        q = how many k of 1 … 2ᵇ − 1 have fl(x − o) ≥ (k − ½)·s;       value x̂ = fl(s·q + o)
  *   levels      ρ = f16(RMS), q = how many thresholds τ have x ≥ fl(τ·ρ), a = f16(Σ x·L[q] / Σ L[q]²), x̂ = fl(a·L[q])
+ *   unbiased    a = f16(Σ x² / Σ x·L[q]): x · x̂ = x · x
  *   norm        ρ = f16(RMS), the quantiser's input is fl(x / max(ρ, 2⁻¹⁴)), x̂ is multiplied by ρ
  *
  * Precision  fl: one rounding to float32, nearest even, at every written operation; inv = fl(1/(2ᵇ − 1)). f16: nearest even,
@@ -148,7 +149,7 @@ export function quantiserInput(row: ArrayLike<number>, side: SideFormat): { row:
 /** Packs a row of D channels in layout "token". */
 export function packRow(values: ArrayLike<number>, side: SideFormat): PackedRow {
   const { row, norm } = quantiserInput(values, side);
-  if (side.quantiser === "levels") return packLevels(row, side.bits);
+  if (side.quantiser === "levels") return packLevels(row, side);
   const groups = row.length / side.group;
   const codes = new Uint8Array(row.length);
   const params = new Uint32Array(groups);
@@ -163,15 +164,17 @@ export function packRow(values: ArrayLike<number>, side: SideFormat): PackedRow 
   return { words: packCodes(codes, side.bits), params, scale: norm };
 }
 
-function packLevels(row: Float32Array, bits: CodeBits): PackedRow {
+function packLevels(row: Float32Array, { bits, unbiased }: SideFormat): PackedRow {
   const kind = levelBits(bits);
   const [levels, thresholds] = [LEVELS[kind], THRESHOLDS[kind]];
   const rms = cacheHalfValue(rowRms(row));
   const codes = Uint8Array.from(row, (x) => thresholds.reduce((q, t) => (x >= fround(t * rms) ? q + 1 : q), 0));
   const level = Float32Array.from(codes, (code) => levels[code]!);
   const products = rowSum(row.map((x, c) => fround(x * level[c]!)));
-  const squares = rowSum(level.map((x) => fround(x * x)));
-  return { words: packCodes(codes, bits), params: new Uint32Array(0), scale: cacheHalfBits(products / squares) };
+  const squares = rowSum((unbiased ? row : level).map((x) => fround(x * x)));
+  // A row of zeros has no direction: 0/0, and a half of 0.
+  const scale = unbiased ? squares / products : products / squares;
+  return { words: packCodes(codes, bits), params: new Uint32Array(0), scale: cacheHalfBits(scale) };
 }
 
 export function levelBits(bits: CodeBits): 2 | 3 {

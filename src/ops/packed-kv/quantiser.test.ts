@@ -81,6 +81,23 @@ test("a block's codes are against the channel's range over its tokens, and the n
   });
 });
 
+test("unbiased levels leave no error along the row", () => {
+  const format = side({ bits: 2, quantiser: "levels", group: 64, unbiased: true });
+  const shape = { side: format, kvHeads: 1, headDim: 64 };
+  const page = emptyPage(shape);
+  const row = randomArray(64, 9, 3);
+  writeRow(page, shape, 0, 0, packRow(row, format));
+  const found = readRow(page, shape, 0, 0);
+  let [energy, along] = [0, 0];
+  row.forEach((x, c) => {
+    energy += x * x;
+    along += (x - found[c]!) * x;
+  });
+  expect(Math.abs(along) / energy).toBeLessThan(1e-3);
+  writeRow(page, shape, 0, 1, packRow(new Float32Array(64), format));
+  expect(readRow(page, shape, 0, 1)).toEqual(new Float64Array(64));
+});
+
 test("levels keep the least-squares scale", () => {
   const format = side({ bits: 3, quantiser: "levels", group: 64 });
   const shape = { side: format, kvHeads: 1, headDim: 64 };

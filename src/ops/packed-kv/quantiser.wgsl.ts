@@ -66,6 +66,7 @@ fn signAgainst(n: f32, c: f32, d: f32) -> i32 {
 
 // The half nearest to n/d, n ≥ 0, d > 0.
 fn halfOfQuotient(n: f32, d: f32) -> u32 {
+  if (n <= 0.0) { return 0u; }      // and not 0/0
   let quotient = n / d;
   let tie = bitcast<f32>(LAST_TIE);
   if (quotient < 0.5 * tie) { return 0u; }

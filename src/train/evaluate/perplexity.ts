@@ -14,7 +14,7 @@
  * Our choice  a window goes through the caches in chunks, as a long prompt does: what is measured is the model with its
  *         cache, and logits of a few hundred tokens are in memory at a time.
  */
-import { type Sequence, SequencePool } from "../../cache/index.js";
+import { type CacheKind, type Sequence, SequencePool } from "../../cache/index.js";
 import { yieldToEvents } from "../../generate/index.js";
 import type { LanguageModel } from "../../models/index.js";
 import { buildStep } from "../../nn/index.js";
@@ -25,7 +25,7 @@ export interface PerplexityOptions {
   /** N: predictions of a window. Default 2,048. */
   readonly context?: number;
   /** How keys and values are kept, see `cacheNames`. Default f32. */
-  readonly kv?: string;
+  readonly kv?: string | CacheKind;
   /** Predict about so many tokens only: whole windows, one at least. */
   readonly limit?: number | undefined;
   /** Ids in front of the text, once. Default: what the tokenizer puts around every text. */
@@ -109,7 +109,7 @@ export async function perplexity(
   const { startIds, ...rest } = options;
   const { tokenizer, language } = model;
   const ids = startIds ? [...startIds, ...tokenizer.encode(text)] : tokenizer.encode(text, { addSpecialTokens: true });
-  const { predicted, ...sums } = await windowsNll(language, ids, rest);
+  const { predicted, ...sums } = await idsNll(language, ids, rest);
   return {
     ...sums,
     tokens: predicted.length,
@@ -129,7 +129,7 @@ export function summary(...sums: readonly NllSum[]): Perplexity {
 }
 
 /** The same on ids; returns the ids that were predicted too. */
-async function windowsNll(
+export async function idsNll(
   language: LanguageModel,
   ids: readonly number[],
   options: Omit<PerplexityOptions, "startIds">,

@@ -2,3 +2,4 @@
 export { type CalibrateOptions, calibratedExperts } from "./calibrate.js";
 export { type ExpertMoments, type ExpertMomentsOptions, expertMoments } from "./expert-moments.js";
 export { type KeyMeans, type KeyMeansOptions, keyMeans } from "./key-means.js";
+export { type KvWidths, type KvWidthsOptions, kvWidths } from "./kv-widths.js";

@@ -1,5 +1,5 @@
 /**
- * Mean keys of a model's softmax layers over a text: what RotateKV's channel order and the mean split are made from.
+ * Mean keys and values of a model's softmax layers over a text: what RotateKV's channel order and the mean split are made from.
  *
  *   mean[g, c] = Σ over tokens of k[g, c] / tokens,   k before rotary, behind the key norm where there is one
  *
@@ -19,7 +19,11 @@ import type { Tensor } from "../../tensor/index.js";
 export interface KeyMeans {
   /** Tokens that were read. */
   readonly tokens: number;
-  readonly layers: readonly { readonly meanAllKeys: Float64Array; readonly meanKeys: Float64Array }[];
+  readonly layers: readonly {
+    readonly meanAllKeys: Float64Array;
+    readonly meanKeys: Float64Array;
+    readonly meanValues: Float64Array;
+  }[];
 }
 
 export interface KeyMeansOptions {
@@ -73,6 +77,7 @@ export async function keyMeans(
   const sums = Array.from({ length: softmaxLayers }, () => ({
     all: new Float64Array(channels),
     later: new Float64Array(channels),
+    values: new Float64Array(channels),
   }));
   const norms = new Map<number, Float32Array>();
   const kept: Kept[] = [];
@@ -107,7 +112,9 @@ export async function keyMeans(
             for (let c = 0; c < channels; c++) {
               const value = k[c]!;
               sum.all[c]! += value;
-              if (past + t >= first) sum.later[c]! += value;
+              if (past + t < first) continue;
+              sum.later[c]! += value;
+              sum.values[c]! += qkv[at + channels + c]!;
             }
           }
         }
@@ -123,7 +130,11 @@ export async function keyMeans(
   const mean = (sum: Float64Array, count: number) => sum.map((value) => value / count);
   return {
     tokens: ids.length,
-    layers: sums.map((sum) => ({ meanAllKeys: mean(sum.all, ids.length), meanKeys: mean(sum.later, later) })),
+    layers: sums.map((sum) => ({
+      meanAllKeys: mean(sum.all, ids.length),
+      meanKeys: mean(sum.later, later),
+      meanValues: mean(sum.values, later),
+    })),
   };
 }
 
