@@ -2,14 +2,16 @@
  * Quality of the cache kinds on a model: perplexity of texts, recall over distance, exercises, and the bits that each costs.
  *
  *   node bench/kv/quality.mjs --model DIR --texts A.txt.gz,B.txt.gz --as NAME [--device webgpu|cpu] [--kinds "f16; rotatekv-2"]
- *        [--calibration FILE] [--context 2048] [--tokens 8192] [--recall 32] [--lengths 500,1000] [--tasks 12] [--out FILE]
+ *        [--calibration FILE] [--context 2048] [--tokens 8192] [--recall 32] [--lengths 500,1000] [--tasks 12] [--jobs 1] [--out FILE]
  *
  * writes bench/kv/quality-NAME.json, a line a kind, and goes on where a file of the same name stops. The model is loaded once
  * a kind; every kind sees the same windows, questions and exercises, so that differences are paired. `--tokens` predictions of
  * each text, read 32 at a time where the kind is packed (protocol "stream": what came before is read from the packed cache).
- * 0 recall problems or tasks leave that part out.
+ * 0 recall problems or tasks leave that part out. `--jobs N` shares the kinds out over N processes, which a big GPU has room for.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -32,6 +34,7 @@ const { values: flags } = parseArgs({
     lengths: { type: "string", default: "500,1000,1950,3600,7600" },
     tasks: { type: "string", default: "12" },
     batch: { type: "string", default: "16" },
+    jobs: { type: "string", default: "1" },
     out: { type: "string" },
   },
 });
@@ -62,6 +65,36 @@ const files = flags.texts.split(",").filter((file) => file !== "");
 const texts = files.map(read);
 const prose = flags.prose ? read(flags.prose) : (texts[0] ?? "");
 const number = (name) => Number(flags[name]);
+
+if (number("jobs") > 1) await shareOut(Math.min(number("jobs"), kinds.length));
+
+/** Runs this program once a job, each with its kinds; then this process has all results and nothing left to measure. */
+async function shareOut(jobs) {
+  const target = flags.out ?? join(root, "bench", "kv", `quality-${flags.as}.json`);
+  const parts = Array.from({ length: jobs }, (_, j) => ({
+    own: kinds.filter((_kind, i) => i % jobs === j),
+    file: join(tmpdir(), `quality-${process.pid}-${j}.json`),
+  }));
+  const given = Object.entries(flags).filter(([name]) => !["kinds", "jobs", "out"].includes(name));
+  const shared = given.flatMap(([name, value]) => [`--${name}`, value]);
+  await Promise.all(
+    parts.map(({ own, file }) => {
+      const program = [fileURLToPath(import.meta.url), ...shared, "--kinds", own.join(";"), "--out", file];
+      const child = spawn(process.execPath, program, { stdio: "inherit" });
+      return new Promise((resolve) => child.once("exit", resolve));
+    }),
+  );
+  // A job that was cut short leaves what it had measured.
+  const done = parts.map(({ file }) => file).filter(existsSync);
+  const reports = done.map((file) => JSON.parse(readFileSync(file, "utf8")));
+  for (const file of done) rmSync(file);
+  const [head] = reports;
+  if (!head) throw new Error("no job measured anything");
+  const before = existsSync(target) ? JSON.parse(readFileSync(target, "utf8")).results : [];
+  const all = [...before, ...reports.flatMap((report) => report.results)];
+  write(target, { ...head, results: kinds.flatMap((kind) => all.filter(({ kv }) => kv === kind).slice(0, 1)) });
+  process.exit(0);
+}
 
 const { open } = await from("device/index.js");
 const { loadModel } = await from("generate/index.js");
@@ -151,7 +184,11 @@ function save() {
     texts: files.map((file) => basename(file)),
     calibrated: flags.calibration !== undefined,
   };
+  write(out, { ...head, results });
+}
+
+function write(file, { results: list, ...head }) {
   const keys = Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`);
-  const lines = results.map((result) => `    ${JSON.stringify(result)}`).join(",\n");
-  writeFileSync(out, `{\n${keys.join(",\n")},\n  "results": [\n${lines}\n  ]\n}\n`);
+  const lines = list.map((result) => `    ${JSON.stringify(result)}`).join(",\n");
+  writeFileSync(file, `{\n${keys.join(",\n")},\n  "results": [\n${lines}\n  ]\n}\n`);
 }

@@ -10,7 +10,6 @@
 import type { Device } from "../device/index.js";
 import type { AttendOptions, CacheSnapshot, HeadOptions, LayerCache } from "../nn/index.js";
 import {
-  addBias,
   dropMarks,
   markTokens,
   type PackedFormat,
@@ -57,8 +56,6 @@ export class PackedCache implements LayerCache {
   /** f32 [slots, marked + 1], see markTokens. */
   private readonly scores: Tensor | undefined;
   private pending: Pending | undefined;
-  /** f32 [H·D]: the mean value that each query head gets back. */
-  private returned: Tensor | undefined;
   /** The last rotary table: attention after another step's append needs one too. */
   private rope: RopeTable | undefined;
   private readonly pageWords: { readonly keys: number; readonly values: number };
@@ -106,7 +103,7 @@ export class PackedCache implements LayerCache {
   /** What belongs to this layer alone, pages aside. */
   private own(): Tensor[] {
     const { order, mean, pairs, valueMean } = this.pages;
-    return [...this.bySlot(), order, mean, pairs, valueMean, this.returned].filter((tensor) => tensor !== undefined);
+    return [...this.bySlot(), order, mean, pairs, valueMean].filter((tensor) => tensor !== undefined);
   }
 
   /** Tensors with a row a slot. */
@@ -179,28 +176,10 @@ export class PackedCache implements LayerCache {
         step,
       );
       if (pending) this.pack(qkv, prepared, heads, step, pending.isPacked ? "side" : undefined);
-      return this.withMean(out, heads);
+      return out;
     } finally {
       prepared.dispose();
     }
-  }
-
-  /** Probabilities sum to one: the mean that was taken off every value comes back whole. */
-  private withMean(out: Tensor, heads: number): Tensor {
-    const { valueMean } = this.recipe;
-    if (!valueMean) return out;
-    const { headDim, kvHeads } = this.format;
-    this.returned ??= upload(
-      this.device,
-      Float32Array.from({ length: heads * headDim }, (_, i) => {
-        const group = Math.floor((Math.floor(i / headDim) * kvHeads) / heads);
-        return valueMean[group * headDim + (i % headDim)]!;
-      }),
-      [heads * headDim],
-    );
-    const whole = addBias(out, this.returned);
-    out.dispose();
-    return whole;
   }
 
   keep(qkv: Tensor, options: HeadOptions, step: Step): void {

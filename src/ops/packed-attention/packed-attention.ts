@@ -9,6 +9,8 @@
  *   side store     of j < past: the sinks; the ring's E … past − 1; marked ones below E (above, the ring has them too)
  *   own            of j ≥ past, from qkv: all up to itself that the packed pages did not give
  *
+ * With `valueMean` every v̂ is less its mean v̄[g], which comes back on the result.
+ *
  * Axes      T tokens, H query heads, G key/value heads, D head size; qkv: [T, (H + 2G)·D] after `prepareKv`; out: [T, H·D] f32.
  * Precision codes are exact; products, softmax and sums in float32. The reference computes in float64 from the same bytes.
  * Departs   as `attention`: a dead token's result is zero, hidden keys are left out, and so are pages that no segment holds.
@@ -18,6 +20,7 @@ import type { PackedPages } from "../packed-kv/packed-pages.js";
 import type { PreparedKv } from "../packed-kv/prepare.js";
 import type { RopeTable } from "../rope/rope.js";
 import type { Step } from "../step/layout.js";
+import { addMean } from "./add-mean.js";
 import { checkPages, checkQkv, checkRotary } from "./check-packed.js";
 import { packedAttentionOnCpu } from "./packed-attention.launch-cpu.js";
 import { packedAttentionOnWebGpu } from "./packed-attention.launch-webgpu.js";
@@ -88,6 +91,7 @@ export function packedAttention(
     const { device } = qkv;
     if (device.kind === "webgpu") packedAttentionOnWebGpu(device, qkv, stores, plan, step, out);
     else packedAttentionOnCpu(device, qkv, stores, plan, step, out);
+    if (first.valueMean && first.format.valueMean) addMean(out, first.valueMean, o.heads, step);
   }
   record("packedAttention", [qkv], [out]);
   return out;

@@ -1,6 +1,7 @@
 /** All WebGPU kernels of attention over packed pages that can be asked for, at sizes that stand for all. */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import type { PackedFormat, SideFormat } from "../packed-kv/format.js";
+import { addMeanKernel } from "./add-mean.js";
 import { combineKernel, unrotateKernel } from "./combine.wgsl.js";
 import { decodeKernel } from "./decode.wgsl.js";
 import { nearKernel } from "./near.wgsl.js";
@@ -31,7 +32,7 @@ const plain = {
 };
 
 export function packedAttentionVariants(): WebGpuKernel[] {
-  const kernels: WebGpuKernel[] = [];
+  const kernels: WebGpuKernel[] = [addMeanKernel];
   for (const headDim of [8, 24, 64, 80, 128, 256]) {
     const { keys, values } = sides(headDim);
     const rotation = headDim & -headDim;
