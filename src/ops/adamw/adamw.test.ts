@@ -12,7 +12,11 @@ import { adamwVariants } from "./adamw.wgsl.js";
 const cases = [
   { name: "one tensor", sizes: [7], hasAverage: false },
   { name: "tensors of odd sizes, with an average", sizes: [1, 4097, 64, 3, 70], hasAverage: true },
-  { name: "more tensors than a launch takes", sizes: Array.from({ length: 37 }, (_, i) => 3 * i + 1), hasAverage: false },
+  {
+    name: "more tensors than a launch takes",
+    sizes: Array.from({ length: 37 }, (_, i) => 3 * i + 1),
+    hasAverage: false,
+  },
 ];
 
 describe.each(await devices())("adamw on $label", (device) => {

@@ -17,7 +17,14 @@
  */
 import { type Device, f32 } from "../../device/index.js";
 import { ShapeError, type Tensor, zeros } from "../../tensor/index.js";
-import { aligned, type BlockLaunch, blockGrid, blockLaunches, spanOf, spanValues } from "../global-norm/tensor-blocks.js";
+import {
+  aligned,
+  type BlockLaunch,
+  blockGrid,
+  blockLaunches,
+  spanOf,
+  spanValues,
+} from "../global-norm/tensor-blocks.js";
 import { adamwKernel, adamwParams, adamwTensors } from "./adamw.wgsl.js";
 
 export interface AdamWOptions {
@@ -189,8 +196,7 @@ export function adamw(
     }
     // A kernel for as many tensors as there are: what is written cannot be bound twice.
     const count = spans.length;
-    const values = (name: string, of: (one: (typeof part)[number]) => number) =>
-      spanValues(name, count, part.map(of));
+    const values = (name: string, of: (one: (typeof part)[number]) => number) => spanValues(name, count, part.map(of));
     device.run(adamwKernel(count, hasAverage), {
       buffers: [...part.flatMap(({ p, g }) => [p, g]), arena, record],
       params: adamwParams(count).write({
@@ -205,9 +211,4 @@ export function adamw(
       cost,
     });
   }
-}
-
-/** Numbers of moments that parameters of these sizes take, for plans of memory. */
-export function momentNumbers(sizes: readonly number[], hasAverage: boolean): number {
-  return sizes.reduce((sum, size) => sum + aligned(size), 0) * (hasAverage ? 3 : 2);
 }

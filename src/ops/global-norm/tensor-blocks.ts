@@ -4,6 +4,8 @@
  * Tensors are cut into blocks of `BLOCK` numbers; a launch takes some tensors and has a task, or a workgroup, for each of
  * their blocks. How many tensors depends on what a kernel can bind. Blocks do not depend on the number of threads.
  */
+import type { BufferSlice } from "../../device/index.js";
+import type { Tensor } from "../../tensor/index.js";
 
 /** Numbers of a block. */
 export const BLOCK = 4096;
@@ -64,7 +66,7 @@ export function blockLaunches(sizes: readonly number[], limits: BlockLimits): Bl
 }
 
 /** The bytes of a span of f32 tensors. */
-export function spanOf<T extends { readonly allocation: A; readonly byteOffset: number }, A>(tensor: T, span: Span) {
+export function spanOf(tensor: Tensor, span: Span): BufferSlice {
   return { allocation: tensor.allocation, byteOffset: tensor.byteOffset + 4 * span.begin, byteLength: 4 * span.size };
 }
 
@@ -126,5 +128,7 @@ export function spanFields<T extends "u32" | "f32">(name: string, tensors: numbe
 
 /** Values of such fields; missing spans repeat the last value. */
 export function spanValues(name: string, tensors: number, values: readonly number[]): Record<string, number> {
-  return Object.fromEntries(each(tensors, (i) => `${name}${i}`).map((field, i) => [field, values[i] ?? values.at(-1) ?? 0]));
+  return Object.fromEntries(
+    each(tensors, (i) => `${name}${i}`).map((field, i) => [field, values[i] ?? values.at(-1) ?? 0]),
+  );
 }
