@@ -18,7 +18,6 @@
 import { type Device, f32 } from "../../device/index.js";
 import { ShapeError, type Tensor, zeros } from "../../tensor/index.js";
 import {
-  aligned,
   type BlockLaunch,
   blockGrid,
   blockLaunches,

@@ -45,6 +45,7 @@ class GlobalNormDecideArgs {
   record: usize;
   blocks: i32;
   growthSteps: i32;
+  isLatched: i32;
   maxNorm: f32;
   keep1: f32;
   add1: f32;
@@ -59,7 +60,7 @@ export function globalNormDecide(args: usize, begin: i32, end: i32, worker: i32)
   for (let i = 0; i < a.blocks; i++) total += <f64>load<f32>(a.partial + ((<usize>i) << 2));
   const scale = load<f32>(record, 12);
   // NaN is not equal to itself, infinity minus itself is NaN.
-  if (total - total == 0) {
+  if (total - total == 0 && (a.isLatched == 0 || load<f32>(record, 32) == 0)) {
     const norm = <f32>(Math.sqrt(total) / <f64>scale);
     store<f32>(record, norm, 0);
     store<f32>(record, (norm > a.maxNorm ? a.maxNorm / norm : 1) / scale, 4);

@@ -18,11 +18,11 @@ export function globalNormReference(
   before: UpdateReference,
   o: GlobalNormOptions = {},
 ): UpdateReference {
-  const { maxNorm = Number.POSITIVE_INFINITY, growthSteps = 0, beta1 = 0.9, beta2 = 0.999 } = o;
+  const { maxNorm = Number.POSITIVE_INFINITY, growthSteps = 0, isLatched = false, beta1 = 0.9, beta2 = 0.999 } = o;
   let total = 0;
   for (const g of gradients) for (let i = 0; i < g.length; i++) total += (g[i] as number) ** 2;
   const { lossScale } = before;
-  if (!Number.isFinite(total)) {
+  if (!Number.isFinite(total) || (isLatched && before.skipped > 0)) {
     const scale = growthSteps > 0 ? lossScale / 2 : lossScale;
     const skipped = before.skipped + 1;
     return { ...before, norm: total, factor: 0, isGood: false, lossScale: scale, goodSteps: 0, skipped };

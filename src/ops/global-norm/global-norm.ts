@@ -5,7 +5,7 @@
  *   isGood   = norm is finite
  *   factor   = min(1, maxNorm / norm) / lossScale              what multiplies every gradient
  *   if isGood:  steps += 1;  c1 = 1 − beta1^steps;  c2 = 1 − beta2^steps;  after `growthSteps` good ones lossScale ·= 2
- *   else:       lossScale /= 2, skipped += 1
+ *   else:       lossScale /= 2, skipped += 1;  with `isLatched` no later step is good
  *
  * The results lie in a record of `UPDATE_WORDS` numbers that the optimiser's kernels read; a step with a norm that is not
  * finite changes no parameter.
@@ -33,6 +33,8 @@ export const UPDATE = {
   c1: 6,
   c2: 7,
   skipped: 8,
+  /** Of the step, for whoever writes it there: one read gives all that a step reports. */
+  loss: 9,
 } as const;
 export const UPDATE_WORDS = 16;
 
@@ -48,6 +50,8 @@ export interface GlobalNormOptions {
   readonly maxNorm?: number | undefined;
   /** Good steps after which the loss scale doubles. Default: it stays as it is, also after an overflow. */
   readonly growthSteps?: number | undefined;
+  /** After a step that was not good none is, so that its cause can be looked for with the same parameters. */
+  readonly isLatched?: boolean;
   readonly beta1?: number;
   readonly beta2?: number;
 }
@@ -63,7 +67,13 @@ const CPU_TENSORS = 32;
  * Cost: reads all gradients once.
  */
 export function globalNorm(gradients: readonly Tensor[], record: Tensor, options: GlobalNormOptions = {}): void {
-  const { maxNorm = Number.POSITIVE_INFINITY, growthSteps = 0, beta1 = 0.9, beta2 = 0.999 } = options;
+  const {
+    maxNorm = Number.POSITIVE_INFINITY,
+    growthSteps = 0,
+    isLatched = false,
+    beta1 = 0.9,
+    beta2 = 0.999,
+  } = options;
   const { device } = record;
   const wrong = gradients.find((g) => g.dtype !== "f32" || g.device !== device);
   if (wrong) throw new TypeError("globalNorm: gradients expected as f32 tensors on the record's device");
@@ -121,7 +131,7 @@ export function globalNorm(gradients: readonly Tensor[], record: Tensor, options
   const rates = [beta1, 1 - beta1, beta2, 1 - beta2] as const;
   if (device.kind === "cpu") {
     device.run("globalNormDecide", {
-      arguments: [partial, record, blocks, growthSteps, f32(most), ...rates.map(f32)],
+      arguments: [partial, record, blocks, growthSteps, isLatched, f32(most), ...rates.map(f32)],
       tasks: 1,
       cost,
     });
@@ -129,7 +139,16 @@ export function globalNorm(gradients: readonly Tensor[], record: Tensor, options
     const [keep1, add1, keep2, add2] = rates;
     device.run(decideKernel, {
       buffers: [partial, record],
-      params: decideParams.write({ blocks, growthSteps, maxNorm: most, keep1, add1, keep2, add2 }),
+      params: decideParams.write({
+        blocks,
+        growthSteps,
+        isLatched: isLatched ? 1 : 0,
+        maxNorm: most,
+        keep1,
+        add1,
+        keep2,
+        add2,
+      }),
       grid: [1],
       cost,
     });

@@ -71,6 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 export const decideParams = params({
   blocks: "u32",
   growthSteps: "u32",
+  isLatched: "u32",
   maxNorm: "f32",
   keep1: "f32",
   add1: "f32",
@@ -101,7 +102,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   if (lane > 0u) { return; }
   let total = sums[0];
   let scale = record[3];
-  if (isFiniteNumber(total)) {
+  if (isFiniteNumber(total) && (p.isLatched == 0u || record[8] == 0.0)) {
     let norm = sqrt(total) / scale;
     record[0] = norm;
     record[1] = select(1.0, p.maxNorm / norm, norm > p.maxNorm) / scale;
