@@ -45,7 +45,7 @@ export class Optimiser implements Disposable {
   private readonly moments: AdamWMoments;
 
   constructor(
-    private readonly device: Device,
+    device: Device,
     private readonly trained: readonly TrainedTensor[],
     private readonly options: OptimiserOptions,
     private readonly scaling?: LossScaling | undefined,
