@@ -70,3 +70,4 @@ export { routeExperts } from "./route-experts/route-experts.js";
 export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
 export { advance } from "./step/advance.js";
 export * from "./step/layout.js";
+export { type TransposeOptions, transpose } from "./transpose/transpose.js";
