@@ -4,8 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { writeFileAtomic } from "../../../formats/node/index.js";
 import { chatTemplateFromConfig, createTokenizer } from "../../../text/index.js";
-import { byteTokenizerFiles, type OpenBatchesOptions, openBatches, type TrainingBatch } from "../../data/index.js";
+import {
+  byteTokenizerFiles,
+  drawShard,
+  type OpenBatchesOptions,
+  openBatches,
+  openSources,
+  type PieceSource,
+  type TrainingBatch,
+} from "../../data/index.js";
 import { ensureShard } from "./shard-store.js";
 import { lines, textChunks } from "./text-file.js";
 
@@ -348,4 +357,34 @@ describe("openBatches", () => {
       ]
     `);
   });
+});
+
+test("drawn documents, written down, give the same pieces", async () => {
+  const source = { exercises: { families: ["add", "copy"] } };
+  const sources = await openSources({ sources: [source] }, tokenizer, {
+    sequence: 300,
+    seed: 3,
+    template,
+    folder: dir,
+  });
+  const drawing = sources.sources[0]!.source;
+  const path = join(dir, "drawn.shard");
+  const header = { idBytes: 2, vocabSize: tokenizer.vocabSize, fingerprint: sources.fingerprint.slice(0, 32) } as const;
+  await writeFileAtomic(path, (sink) => drawShard(drawing, 20, sink, header));
+  const written = await openSources({ sources: [{ files: path }] }, tokenizer, {
+    sequence: 300,
+    seed: 3,
+    template,
+    folder: dir,
+  });
+  const shard = written.sources[0]!.source;
+  expect(shard.epoch).toBe(20);
+  const all = async (from: PieceSource) => {
+    const pieces = await Promise.all(Array.from({ length: 20 }, (_, n) => from.piece(n)));
+    return pieces
+      .map(({ ids, loss, isWhole }) => ({ ids, loss: Array.from(loss, Boolean), isWhole }))
+      .sort((a, b) => (a.ids.join() < b.ids.join() ? -1 : 1));
+  };
+  expect(await all(shard)).toEqual(await all(drawing));
+  await written.close();
 });
