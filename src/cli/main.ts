@@ -16,6 +16,7 @@ const commands = {
   eval: () => import("./commands/eval.js"),
   calibrate: () => import("./commands/calibrate.js"),
   quantize: () => import("./commands/quantize.js"),
+  tokenise: () => import("./commands/tokenise.js"),
   verify: () => import("./commands/verify.js"),
   goldens: () => import("./commands/goldens.js"),
   bench: () => import("./commands/bench.js"),
