@@ -31,6 +31,8 @@ import {
 } from "./checkpoint-folders.js";
 import { METRICS_FILE, openMetrics, readMetrics } from "./metrics.js";
 
+export type { CheckpointFile } from "./checkpoint-folders.js";
+
 export const REPORT_FILE = "report.html";
 
 export interface RunOptions {
