@@ -29,7 +29,8 @@ export class CheckpointWriteError extends Error {
 }
 
 const FOLDER = /^step-(\d{6,})$/;
-const TEMPORARY = /^\.step-\d{6,}\..*\.(tmp|old)$/;
+/** Half written folders, and files of `writeFileAtomic`. */
+const TEMPORARY = /^\.step-\d{6,}\..*\.(tmp|old)$|^(metrics\.jsonl|report\.html)\.[-0-9a-f]+\.tmp$/;
 
 export const folderName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 
