@@ -74,6 +74,6 @@ export function progressText(recent: readonly StepReport[], steps: number, bytes
 
 export function durationText(seconds: number): string {
   if (seconds < 60) return `${Math.ceil(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
+  const minutes = Math.round(seconds / 60); // 60 of them are an hour
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

@@ -17,13 +17,7 @@
  */
 import { type Device, f32 } from "../../device/index.js";
 import { ShapeError, type Tensor, zeros } from "../../tensor/index.js";
-import {
-  type BlockLaunch,
-  blockGrid,
-  blockLaunches,
-  spanOf,
-  spanValues,
-} from "../global-norm/tensor-blocks.js";
+import { type BlockLaunch, blockGrid, blockLaunches, spanOf, spanValues } from "../global-norm/tensor-blocks.js";
 import { adamwKernel, adamwParams, adamwTensors } from "./adamw.wgsl.js";
 
 export interface AdamWOptions {

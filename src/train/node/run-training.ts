@@ -70,11 +70,6 @@ export function textFile(name: string, text: string): CheckpointFile {
   return { name, write: (sink) => sink.write(new TextEncoder().encode(text)) };
 }
 
-/** A checkpoint file that is a copy of another. */
-export function copiedFile(name: string, from: string): CheckpointFile {
-  return { name, write: async (sink) => sink.write(await readFile(from)) };
-}
-
 export function safetensorsFile(
   name: string,
   tensors: readonly TensorToWrite[],
