@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { addGenerationOptions, chatOptions, type GenerationFlags } from "./generation-options.js";
 import { addServingOptions, type ServingFlags } from "./serving.js";
 
-const commands = ["start", "chat", "generate", "serve"] as const;
+const commands = ["start", "chat", "generate", "serve", "tokenise"] as const;
 
 /** Commander writes and exits by itself: caught here. */
 function quiet(command: Command, take: (text: string) => void = () => undefined): Command {

@@ -16,6 +16,8 @@ const commands = {
   eval: () => import("./commands/eval.js"),
   calibrate: () => import("./commands/calibrate.js"),
   quantize: () => import("./commands/quantize.js"),
+  train: () => import("./commands/train.js"),
+  tokenise: () => import("./commands/tokenise.js"),
   verify: () => import("./commands/verify.js"),
   goldens: () => import("./commands/goldens.js"),
   bench: () => import("./commands/bench.js"),
@@ -28,7 +30,7 @@ export interface CommandModule {
 
 async function run(argv: readonly string[]): Promise<void> {
   const program = new Command("fulgur")
-    .description("Runs long-context models in TypeScript, on WebGPU and on the CPU.")
+    .description("Runs and trains long-context models in TypeScript, on WebGPU and on the CPU.")
     .version(version)
     .option("--debug", "show stack traces")
     .showHelpAfterError("(add --help for the options)")

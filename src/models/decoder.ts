@@ -39,6 +39,7 @@ import {
   ropeSchema,
 } from "./config.js";
 import type { ForwardOptions, LanguageModel } from "./language-model.js";
+import { layerPass } from "./layer-pass.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
 import { type MatrixSpec, matrix, stacked, stackedVector, vector, vocabularyMatrix } from "./weights.js";
 
@@ -203,14 +204,14 @@ export function buildDecoder(
   const forward: LanguageModel["forward"] = (
     step,
     pool,
-    { logits = "last", onHidden, onExperts }: ForwardOptions = {},
+    { logits = "last", onHidden, onExperts, aroundLayer }: ForwardOptions = {},
   ) => {
     let x = embedding(step, w.embedding);
     onHidden?.("hidden.0", x);
     for (const [l, layer] of w.layers.entries()) {
       const cache = pool.caches[l];
       if (!cache) throw new Error(`internal: the pool has no cache for layer ${l}`);
-      const { next, input } = device.scope(() => {
+      const run = (x: Tensor) => {
         const options = { heads, headDim, rope, eps, window: c.window[l] };
         const norm = { weight: layer.inputNorm, eps };
         const u = attentionBlock(x, norm, layer.attention, options, cache, plainBranch, step);
@@ -219,9 +220,10 @@ export function buildDecoder(
           const { normed, product } = normedMoe(u, postNorm, layer.moe, { ...experts, residual: plainResidual(u) });
           return { next: product, input: onExperts ? normed : undefined };
         }
-        if (layer.mlp) return { next: gatedMlp(u, layer.mlp, plainResidual(u), postNorm) };
+        if (layer.mlp) return { next: gatedMlp(u, layer.mlp, plainResidual(u), postNorm), input: undefined };
         throw new Error(`internal: layer ${l} has neither MLP nor experts`);
-      });
+      };
+      const { next, input } = layerPass(device, x, run, layer, aroundLayer);
       x.dispose();
       x = next;
       if (input && layer.moe && experts) {

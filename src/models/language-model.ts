@@ -30,6 +30,11 @@ export interface ForwardOptions {
   readonly onHidden?: (name: string, hidden: Tensor) => void;
   /** Shown what each layer's experts work on (layers from 0), as quantisation with calibration needs it; the same rule. */
   readonly onExperts?: (layer: number, pass: ExpertsPass) => void;
+  /**
+   * Calls a layer's pass in the model's place, for training that makes a layer's inside again instead of keeping it. `run` may
+   * be called again later with the same input, `weights` is the layer's tree. Not together with `onExperts`.
+   */
+  readonly aroundLayer?: (x: Tensor, run: (x: Tensor) => Tensor, weights: unknown) => Tensor;
 }
 
 /** What a pass works on: a pool's caches and states, or a training step's. */

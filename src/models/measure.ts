@@ -15,6 +15,16 @@ function visit(
   else for (const [key, child] of Object.entries(tree)) visit(child, [...path, key], f);
 }
 
+/** All tensors of a tree, scales included. */
+export function tensorsOf(tree: unknown): Tensor[] {
+  const found: Tensor[] = [];
+  visit(tree, [], (leaf) => {
+    if (leaf instanceof Tensor) found.push(leaf);
+    else found.push(leaf.codes, ...(leaf.scales ? [leaf.scales] : []));
+  });
+  return found;
+}
+
 /** Bytes of weights on the device, scales included. */
 export function weightBytes(tree: unknown): number {
   let bytes = 0;

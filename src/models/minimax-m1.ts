@@ -47,6 +47,7 @@ import {
   ropeSchema,
 } from "./config.js";
 import type { ForwardOptions, LanguageModel, ModelFamily } from "./language-model.js";
+import { layerPass } from "./layer-pass.js";
 import { countParameters, disposeAll, weightBytes } from "./measure.js";
 import { float32Matrix, type Loaded, matrix, stacked, vector, vocabularyMatrix } from "./weights.js";
 
@@ -303,13 +304,13 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
   const forward: LanguageModel["forward"] = (
     step,
     pool,
-    { logits = "last", onHidden, onExperts }: ForwardOptions = {},
+    { logits = "last", onHidden, onExperts, aroundLayer }: ForwardOptions = {},
   ) => {
     let x = embedding(step, w.embedding);
     onHidden?.("hidden.0", x);
     for (const [l, layer] of w.layers.entries()) {
       const { index, decay } = plan[l] as (typeof plan)[number]; // one entry a layer
-      const { next, input } = device.scope(() => {
+      const run = (x: Tensor) => {
         const norm = { weight: layer.inputNorm, eps };
         const carries = c.postnorm ? "normed" : "input";
         let u: Tensor;
@@ -334,7 +335,8 @@ function build(device: Device, c: MiniMaxConfig, w: Loaded<Weights>): LanguageMo
         const shared = { output: gatedMlp(m, layer.shared), coefficient: matmul(m, layer.shared.coefficient) };
         const next = moe(m, layer.moe, { ...choice, residual, shared });
         return { next, input: onExperts ? m : undefined };
-      });
+      };
+      const { next, input } = layerPass(device, x, run, layer, aroundLayer);
       x.dispose();
       x = next;
       if (input) {

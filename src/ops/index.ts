@@ -1,3 +1,4 @@
+export { AdamWMoments, type AdamWOptions, type AdamWTensor, adamw, type MomentName } from "./adamw/adamw.js";
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
 export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
@@ -18,6 +19,7 @@ export {
 export { embedding } from "./embedding/embedding.js";
 export { fwht, widestBlock } from "./fwht/fwht.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
+export { type GlobalNormOptions, globalNorm, UPDATE, UPDATE_WORDS, updateRecord } from "./global-norm/global-norm.js";
 export {
   checkpoint,
   type Parameters,
@@ -44,6 +46,7 @@ export { halfBits, halfValue } from "./matmul/weights/f16.js";
 export { packInt4 } from "./matmul/weights/int4.js";
 export { candidateScales, nearestCode } from "./matmul/weights/int4-scales.js";
 export { moe, normedMoe } from "./moe/moe.js";
+export { type MuonOptions, type MuonPart, type MuonTensor, muon } from "./muon/muon.js";
 export { packedAttention } from "./packed-attention/packed-attention.js";
 export {
   blockTokens,
@@ -67,3 +70,4 @@ export { routeExperts } from "./route-experts/route-experts.js";
 export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
 export { advance } from "./step/advance.js";
 export * from "./step/layout.js";
+export { type TransposeOptions, transpose } from "./transpose/transpose.js";

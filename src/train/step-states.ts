@@ -10,18 +10,23 @@ import { type Tensor, zeros } from "../tensor/index.js";
 
 export class StepStates implements Disposable {
   readonly caches: readonly LayerCache[];
-  /** [rows, H, d, d] float32, one per lightning layer. */
+  /** [rows, H, d, d] float32, one per lightning layer: zeros, made when they are asked for. */
   readonly states: readonly Tensor[];
 
   /** @param rows rows of the step; row r's slot must be r. */
   constructor(device: Device, spec: StateSpec, rows: number) {
     const { lightningHeads: h, lightningHeadDim: d } = spec;
     this.caches = Array.from({ length: spec.softmaxLayers }, () => new StepCache(spec.kvHeads, spec.headDim));
-    this.states = Array.from({ length: spec.lightningLayers }, () => zeros(device, [rows, h, d, d]));
+    // A state is zero whenever a layer asks for it: a layer that is run again begins anew, and nothing is kept between
+    // layers. The scope of the layer frees it.
+    const states: Tensor[] = [];
+    for (let l = 0; l < spec.lightningLayers; l++) {
+      Object.defineProperty(states, l, { get: () => zeros(device, [rows, h, d, d]), enumerable: false });
+    }
+    this.states = states;
   }
 
   dispose(): void {
-    for (const state of this.states) state.dispose();
     for (const cache of this.caches) cache.dispose();
   }
 

@@ -2,12 +2,12 @@
  * The mean next-token cross-entropy of texts under a model, and its gradients.
  *
  * Texts lie side by side on one axis of tokens, each a row of its own: attention and lightning states never cross from one
- * to the next, whatever their lengths. Every token but a text's last foretells the next one.
+ * to the next, whatever their lengths. Every token but a text's last foretells the next one, unless targets say otherwise.
  */
-import type { LanguageModel } from "../models/index.js";
+import { type LanguageModel, tensorsOf } from "../models/index.js";
 import { buildStep } from "../nn/index.js";
-import { crossEntropy, valueAndGradient } from "../ops/index.js";
-import type { Tensor } from "../tensor/index.js";
+import { checkpoint, crossEntropy, pullback } from "../ops/index.js";
+import { type Tensor, upload } from "../tensor/index.js";
 import { StepStates } from "./step-states.js";
 
 export interface TextGradient {
@@ -17,14 +17,25 @@ export interface TextGradient {
   readonly gradients: readonly (Tensor | undefined)[];
 }
 
-export interface TextGradientOptions {
+export interface LossOptions {
+  /** For each token of all texts in order the id to foretell, or −1. Default: the next one of the same text. */
+  readonly targets?: readonly number[];
   /** Divides the sum of all tokens' losses; see `crossEntropy`. */
   readonly count?: number;
+  /** Shown the hidden states as `model.forward` shows them. */
+  readonly onHidden?: (name: string, hidden: Tensor) => void;
+}
+
+export interface TextGradientOptions extends LossOptions {
+  /** f32 [1]: multiplies the gradients, not the loss (loss scaling). Default 1. */
+  readonly scale?: Tensor;
+  /** Keeps the inputs of the layers only and runs each layer again when the gradient passes. */
+  readonly recompute?: boolean;
 }
 
 /**
  * @param trained tensors of the model, float32 (`trainableTensors`).
- * @param texts ids, at least two a text.
+ * @param texts ids; at least two a text where no targets are given.
  * @throws {NoGradientError} The model has weights of another type on the way.
  * @throws {RangeError} A text is too short.
  */
@@ -34,20 +45,67 @@ export function textGradient(
   texts: readonly (readonly number[])[],
   options: TextGradientOptions = {},
 ): TextGradient {
+  const { scale, recompute = false } = options;
+  const { loss, dispose } = lossOf(model, texts, options, recompute);
+  try {
+    const parameters = Object.fromEntries(trained.map((tensor, i) => [String(i), tensor]));
+    const { value, gradients } = pullback(loss)(parameters, ({ device, shape }) => {
+      if (!scale) return upload(device, [1], shape);
+      return scale.reshape(shape);
+    });
+    return { loss: value, gradients: trained.map((_, i) => gradients[String(i)]) };
+  } finally {
+    dispose();
+  }
+}
+
+/** The loss alone, f32 [1]: for validation. */
+export function textLoss(
+  model: LanguageModel,
+  texts: readonly (readonly number[])[],
+  options: LossOptions = {},
+): Tensor {
+  const { loss, dispose } = lossOf(model, texts, options, false);
+  try {
+    return loss();
+  } finally {
+    dispose();
+  }
+}
+
+function lossOf(
+  model: LanguageModel,
+  texts: readonly (readonly number[])[],
+  { targets, count, onHidden }: LossOptions,
+  recompute: boolean,
+): { readonly loss: () => Tensor; readonly dispose: () => void } {
   const { head, device } = model;
   if (!head) throw new TypeError(`${model.family}: this model does not show its head, which training needs`);
-  const short = texts.findIndex((ids) => ids.length < 2);
-  if (short >= 0) throw new RangeError(`textGradient: text ${short} has ${texts[short]?.length} ids; two are needed`);
-  using step = buildStep(
+  const least = targets ? 1 : 2;
+  const short = texts.findIndex((ids) => ids.length < least);
+  if (short >= 0)
+    throw new RangeError(
+      `textGradient: text ${short} has ${texts[short]?.length} ids; ${least === 1 ? "one is" : "two are"} needed`,
+    );
+  const step = buildStep(
     device,
     texts.map((ids, slot) => ({ slot, past: 0, ids })),
   );
-  using states = new StepStates(device, model.state, texts.length);
-  const targets = texts.flatMap((ids) => [...ids.slice(1), -1]);
-  const parameters = Object.fromEntries(trained.map((tensor, i) => [String(i), tensor]));
-  const { value, gradients } = valueAndGradient(() => {
-    using x = model.forward(step, states, { logits: "none" });
-    return crossEntropy(x, head, targets, options);
-  })(parameters);
-  return { loss: value, gradients: trained.map((_, i) => gradients[String(i)]) };
+  const states = new StepStates(device, model.state, texts.length);
+  const aims = targets ?? texts.flatMap((ids) => [...ids.slice(1), -1]);
+  const again = (x: Tensor, run: (x: Tensor) => Tensor, weights: unknown): Tensor =>
+    checkpoint(([x]) => run(x as Tensor), [x, ...tensorsOf(weights)]);
+  const loss = () => {
+    using x = model.forward(step, states, {
+      logits: "none",
+      ...(onHidden ? { onHidden } : {}),
+      ...(recompute ? { aroundLayer: again } : {}),
+    });
+    return crossEntropy(x, head, aims, count === undefined ? {} : { count });
+  };
+  const dispose = () => {
+    states.dispose();
+    step.dispose();
+  };
+  return { loss, dispose };
 }
