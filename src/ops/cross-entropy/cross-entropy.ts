@@ -22,10 +22,9 @@ import {
   withTape,
   zeros,
 } from "../../tensor/index.js";
-import { add } from "../elementwise/elementwise.js";
+import { productGradients } from "../matmul/matmul.gradient.js";
 import { matmul } from "../matmul/matmul.js";
 import { matrixFromTensor, type WeightMatrix } from "../matmul/weight-matrix.js";
-import { transpose } from "../transpose/transpose.js";
 import { launchCrossEntropy } from "./cross-entropy.launch.js";
 
 /** Rows of the head at a time: an even number, so that pieces begin where buffers can be bound. */
@@ -89,9 +88,13 @@ function pieces(rows: number, chunk: number): Piece[] {
 }
 
 /** Logits of a piece of the vocabulary. */
-function product(x: Tensor, codes: Tensor, head: WeightMatrix, { first, rows }: Piece): Tensor {
-  using part = matrixFromTensor(codes.slice(first, first + rows), head.columns, head.precision);
+function product(x: Tensor, codes: Tensor, head: WeightMatrix, piece: Piece): Tensor {
+  using part = partOf(codes, head, piece);
   return matmul(x, part);
+}
+
+function partOf(codes: Tensor, head: WeightMatrix, { first, rows }: Piece): WeightMatrix {
+  return matrixFromTensor(codes.slice(first, first + rows), head.columns, head.precision);
 }
 
 function backward(
@@ -108,39 +111,20 @@ function backward(
       if (!dLoss) return [];
       const { device } = x_;
       const [T = 0] = x_.shape;
-      const stride = head.rowStride;
-      const padded = (n: number) => Math.ceil(n / 32) * 32;
-      let dx: Tensor | undefined;
+      const dx = needs[0] ? empty(device, x_.shape) : undefined;
       const dW = needs[1] ? zeros(device, codes.shape) : undefined;
-      using xT = needs[1]
-        ? matrixFromTensor(transpose(x_, { rowsOut: stride, columnsOut: padded(T) }), T, head.precision)
-        : undefined;
       for (const piece of pieces(head.rows, chunk)) {
         using z = product(x_, codes, head, piece);
         using dz = empty(device, z.shape);
         const sizes = { T, first: piece.first, columns: piece.rows, count };
         launchCrossEntropy("gradient", [z, ids_, stats_, dLoss, dz], sizes);
-        if (needs[0]) {
-          using part = codes.slice(piece.first, piece.first + piece.rows);
-          using turned = matrixFromTensor(
-            transpose(part, { columns: head.columns, columnsOut: padded(piece.rows) }),
-            piece.rows,
-            head.precision,
-          );
-          const more = matmul(dz, turned);
-          if (dx) {
-            const sum = add(dx, more);
-            dx.dispose();
-            more.dispose();
-            dx = sum;
-          } else dx = more;
-        }
-        if (dW && xT) {
-          using dzT = transpose(dz);
-          using rows = matmul(dzT, xT);
-          using target = dW.slice(piece.first, piece.first + piece.rows);
-          device.copy(rows, target);
-        }
+        using part = partOf(codes, head, piece);
+        using rows = dW?.slice(piece.first, piece.first + piece.rows);
+        const targets = {
+          dx: dx && { out: dx, accumulate: piece.first > 0 },
+          dW: rows && { out: rows, x: x_ },
+        };
+        productGradients(dz, part, targets, matmul);
       }
       return [dx, dW].map((tensor) => tensor?.handOver());
     };
