@@ -15,6 +15,7 @@ import { m1SliceSuite } from "./m1-slice.js";
 import { openBenchModel } from "./open-model.js";
 import { Peers } from "./peers.js";
 import { prefillSuite } from "./prefill.js";
+import { type TrainShape, trainSuite } from "./train.js";
 
 /** Lists that are left out have a default of the suite's own. */
 export interface BenchFlags extends ModelOptions {
@@ -23,7 +24,9 @@ export interface BenchFlags extends ModelOptions {
   readonly lengths?: readonly number[];
   readonly positions?: number;
   readonly sizes?: readonly number[];
-  readonly shape?: readonly [rows: number, columns: number];
+  readonly shape?: readonly [rows: number, columns: number] | TrainShape;
+  readonly tokens?: number;
+  readonly sequence?: number;
   readonly weights?: readonly WeightKind[];
   readonly scale: number;
   readonly vocab?: number;
@@ -104,6 +107,7 @@ export const suites = {
   lightning: onDevice("lightning attention", lightningSuite),
   decode: onModel("tokens a second of a model", decodeSuite),
   prefill: onModel("reading prompts with a model", prefillSuite),
+  train: onDevice("a step's gradients of a hybrid model", trainSuite),
   load: { about: "from nothing to the first token", run: (_, context) => loadSuite(context) },
   "m1-slice": onDevice("four layers as wide as MiniMax-M1's, at long contexts", m1SliceSuite),
   kv: onDevice("cache kinds at LLaMA-2-7B's shape: speed and memory", kvSuite),
