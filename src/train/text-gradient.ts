@@ -20,6 +20,8 @@ export interface TextGradient {
 export interface TextGradientOptions {
   /** Divides the sum of all tokens' losses; see `crossEntropy`. */
   readonly count?: number;
+  /** Of the head's products; see `crossEntropy`. The other products follow the precision that the model was loaded with. */
+  readonly precision?: "f32" | "f16";
 }
 
 /**

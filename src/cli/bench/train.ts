@@ -88,7 +88,7 @@ export async function trainSuite(input: DeviceInput): Promise<SuiteOutput> {
   using _ = language;
   const texts = randomTexts(tokens / sequence, sequence, language.vocabSize);
   const run = () => {
-    const { loss, gradients } = textGradient(language, trained, texts);
+    const { loss, gradients } = textGradient(language, trained, texts, { precision });
     for (const tensor of [loss, ...gradients]) tensor?.dispose();
   };
   const name = `train ${shape}`;

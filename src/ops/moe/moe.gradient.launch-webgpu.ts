@@ -7,6 +7,7 @@ import { type HalvesEdge, halvesRowOctets } from "../matmul/gemm-subgroup-matrix
 import { kept, xLoadOf } from "../matmul/matmul.launch-webgpu.js";
 import type { WeightMatrix } from "../matmul/weight-matrix.js";
 import { weightHalves, widened } from "../matmul/weights/widen.js";
+import { groupPairs } from "./group.wgsl.js";
 import type { ExpertGradients, ExpertOperands } from "./moe.gradient.js";
 import {
   GATHER_WORKGROUP,
@@ -22,9 +23,9 @@ import {
   placesParams,
   SCATTER_WORKGROUP,
   scatterKernel,
+  scatterLabel,
   scatterParams,
 } from "./moe.gradient.wgsl.js";
-import { groupKernel, groupParams } from "./tiles.wgsl.js";
 
 /** Tokens of the tiles that an expert's places are filled up to: of the largest tiles where experts fill them. */
 const UNITS = { large: 128, small: 64 } as const;
@@ -84,12 +85,17 @@ export function expertGradientsWebGpu(device: WebGpuDevice, o: ExpertOperands): 
     using dxs = atPlaces(byRows(dHidden), byColumns(gateUpNumbers), H, 2 * I);
     dx = empty(device, [T, H]);
     const height = Math.min(T, device.limits.maxWorkgroupsPerDimension);
-    device.run(scatterKernel, {
-      buffers: [dxs, places.placeOf, dx],
-      params: scatterParams.write({ tokens: T, channels: H, topK }),
-      grid: [Math.ceil(H / SCATTER_WORKGROUP), height, Math.ceil(T / height)],
-      cost: { bytes: 4 * H * (pairs + T), operations: pairs * H },
-    });
+    const quads = H % 4 === 0;
+    const channels = quads ? H / 4 : H;
+    device.run(
+      kept(scatterLabel(quads), () => scatterKernel(quads)),
+      {
+        buffers: [dxs, places.placeOf, dx],
+        params: scatterParams.write({ tokens: T, channels, topK }),
+        grid: [Math.ceil(channels / SCATTER_WORKGROUP), height, Math.ceil(T / height)],
+        cost: { bytes: 4 * H * (pairs + T), operations: pairs * H },
+      },
+    );
   }
   const sums = (a: Tensor, b: Tensor, M: number, w: WeightMatrix): Tensor => {
     const N = w.columns;
@@ -112,14 +118,9 @@ interface Places extends Disposable {
 
 function placesOf(device: WebGpuDevice, { experts, T, topK, E }: ExpertOperands, unit: number, count: number): Places {
   const pairs = T * topK;
-  using order = empty(device, [pairs], "u32", "moe order");
-  using starts = empty(device, [E + 1], "u32", "moe starts");
-  device.run(groupKernel, {
-    buffers: [experts, order, starts],
-    params: groupParams.write({ pairs, experts: E }),
-    grid: [E],
-    cost: { bytes: 8 * pairs, operations: 0 },
-  });
+  const { order, starts } = groupPairs(device, experts, E);
+  using _order = order;
+  using _starts = starts;
   const words = (size: number) => empty(device, [size], "u32", "moe places");
   const places = { pairOf: words(count), placeOf: words(pairs), firstPlaces: words(E + 1), tiles: words(count / unit) };
   const { pairOf, placeOf, firstPlaces, tiles } = places;

@@ -189,29 +189,31 @@ export const innerLabel = (to: "f32" | "halves"): string => `moe gradient inner 
 export const scatterParams = params({ tokens: "u32", channels: "u32", topK: "u32" });
 export const SCATTER_WORKGROUP = 64;
 
-export const scatterKernel: WebGpuKernel = {
-  label: "moe gradient scatter",
-  code: /* wgsl */ `
+/** `quads`: channels are a multiple of four, and counted by four. */
+export const scatterKernel = (quads: boolean): string => /* wgsl */ `
 ${scatterParams.wgsl}
+alias Store = ${quads ? "vec4f" : "f32"};
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> atPlaces: array<f32>;           // [places, H]
+@group(0) @binding(1) var<storage, read> atPlaces: array<Store>;         // [places, channels]
 @group(0) @binding(2) var<storage, read> placeOf: array<u32>;            // [T k]
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;           // [T, H]
+@group(0) @binding(3) var<storage, read_write> dx: array<Store>;         // [T, channels]
 
 @compute @workgroup_size(${SCATTER_WORKGROUP})   // x: channels; y: token; z: tokens beyond the grid's limit
 fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let token = at.z * groups.y + at.y;
   if (token >= p.tokens || at.x >= p.channels) { return; }
-  var sum = 0.0;
+  var sum = Store();
   for (var pair = token * p.topK; pair < (token + 1u) * p.topK; pair++) {
     sum += atPlaces[placeOf[pair] * p.channels + at.x];
   }
   dx[token * p.channels + at.x] = sum;
-}`,
-};
+}`;
+
+export const scatterLabel = (quads: boolean): string => `moe gradient scatter${quads ? "" : " scalars"}`;
 
 export function moeGradientVariants(): WebGpuKernel[] {
-  const found = [placesKernel, scatterKernel];
+  const found = [placesKernel];
+  for (const quads of [true, false]) found.push({ label: scatterLabel(quads), code: scatterKernel(quads) });
   for (const x of ["whole", "quads", "scalars"] as const) {
     for (const [to, edge] of [
       ["f32", "held"],

@@ -196,7 +196,8 @@ function loadsOf({ name, order, lines, steps }: Staged, keyword: string, k: stri
       if (order === "rows") return `  ${target} = ${name}[${name}At${s} + ${k} / 8u];`;
       const line = `${k} + ${name}Line + ${s * lines}u`;
       const read = `${name}[(${firstLine} + min(${line}, p.K - 1u)) * p.${name}Stride + ${name}Column]`;
-      return `  ${target} = select(vec4u(), ${read}, ${line} < kEnd);`;
+      // Lines beyond the end repeat the last one: zeros on one side are enough.
+      return name === "a" ? `  ${target} = ${read};` : `  ${target} = select(vec4u(), ${read}, ${line} < kEnd);`;
     })
     .join("\n");
 }
