@@ -1,5 +1,6 @@
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
+export { type BalanceOptions, balanceLoss } from "./balance-loss/balance-loss.js";
 export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
 export { joinColumns, splitColumns } from "./columns/columns.js";
 export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy/cross-entropy.js";
