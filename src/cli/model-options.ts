@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { cacheKind, cacheNames } from "../cache/index.js";
-import { type Device, open } from "../device/index.js";
+import { type Device, open, type WebGpuOptions } from "../device/index.js";
 import { type Folder, openFolder } from "../formats/index.js";
 import { fileSource } from "../formats/node/index.js";
 import { type LoadOptions, loadModel } from "../generate/index.js";
@@ -86,8 +86,9 @@ function kvKind(text: string): string {
   return text;
 }
 
-export function openDevice(options: DeviceOptions): Promise<Device> {
-  return open({ prefer: options.device, cpu: options.threads === undefined ? {} : { threads: options.threads } });
+export function openDevice(options: DeviceOptions, webgpu: WebGpuOptions = {}): Promise<Device> {
+  const cpu = options.threads === undefined ? {} : { threads: options.threads };
+  return open({ prefer: options.device, cpu, webgpu });
 }
 
 /**

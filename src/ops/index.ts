@@ -1,6 +1,7 @@
 export { AdamWMoments, type AdamWOptions, type AdamWTensor, adamw, type MomentName } from "./adamw/adamw.js";
 export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
+export { type BalanceOptions, balanceLoss } from "./balance-loss/balance-loss.js";
 export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
 export { joinColumns, splitColumns } from "./columns/columns.js";
 export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy/cross-entropy.js";

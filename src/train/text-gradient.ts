@@ -22,6 +22,8 @@ export interface LossOptions {
   readonly targets?: readonly number[];
   /** Divides the sum of all tokens' losses; see `crossEntropy`. */
   readonly count?: number;
+  /** Of the head's products; see `crossEntropy`. The other products follow the precision that the model was loaded with. */
+  readonly precision?: "f32" | "f16";
   /** Shown the hidden states as `model.forward` shows them. */
   readonly onHidden?: (name: string, hidden: Tensor) => void;
 }
@@ -76,7 +78,7 @@ export function textLoss(
 function lossOf(
   model: LanguageModel,
   texts: readonly (readonly number[])[],
-  { targets, count, onHidden }: LossOptions,
+  { targets, count, precision, onHidden }: LossOptions,
   recompute: boolean,
 ): { readonly loss: () => Tensor; readonly dispose: () => void } {
   const { head, device } = model;
@@ -101,7 +103,10 @@ function lossOf(
       ...(onHidden ? { onHidden } : {}),
       ...(recompute ? { aroundLayer: again } : {}),
     });
-    return crossEntropy(x, head, aims, count === undefined ? {} : { count });
+    return crossEntropy(x, head, aims, {
+      ...(count === undefined ? {} : { count }),
+      ...(precision === undefined ? {} : { precision }),
+    });
   };
   const dispose = () => {
     states.dispose();

@@ -5,6 +5,7 @@
  * or copy (GPU), measured in the same run.
  */
 import { matmul, type WeightKind, type WeightMatrix } from "../../ops/index.js";
+import { UsageError } from "../output.js";
 import { type BenchResult, digits, measured, place, type SuiteOutput, workingSetBytes } from "./bench-result.js";
 import { matrixBytes, randomMatrix, randomTensor } from "./random-weights.js";
 import { streamBandwidth } from "./roofs.js";
@@ -18,7 +19,9 @@ const COPY_BYTES = 512 * 2 ** 20;
 
 export async function gemvSuite({ device, flags, signal, say, peers }: DeviceInput): Promise<SuiteOutput> {
   const { runs } = flags;
-  const [rows, columns] = flags.shape ?? [11008, 4096];
+  const { shape = [11008, 4096] } = flags;
+  if (typeof shape === "string") throw new UsageError("--shape: gemv takes two whole numbers: rows,columns");
+  const [rows, columns] = shape;
   const wantedBytes = workingSetBytes(device);
   say("measuring the memory's bandwidth");
   const copies = peers.beside({ suite: "copy", bytes: COPY_BYTES });

@@ -20,6 +20,8 @@ interface PeerKind {
   /** npm packages; none for programs of other languages. */
   readonly packages: readonly string[];
   readonly suites: readonly string[];
+  /** Programs of suites that have one of their own. */
+  readonly fileOf?: Readonly<Record<string, string>>;
 }
 
 export const peerKinds: Readonly<Record<string, PeerKind>> = {
@@ -32,7 +34,12 @@ export const peerKinds: Readonly<Record<string, PeerKind>> = {
     suites: ["gemm"],
   },
   "node-llama-cpp": { file: "llama-cpp.mjs", packages: ["node-llama-cpp"], suites: ["decode", "prefill"] },
-  pytorch: { file: "pytorch.py", packages: [], suites: ["gemm", "gemv", "attention", "lightning"] },
+  pytorch: {
+    file: "pytorch.py",
+    packages: [],
+    suites: ["gemm", "gemv", "attention", "lightning", "train"],
+    fileOf: { train: "pytorch-train.py" },
+  },
 };
 
 export const peerNames = Object.keys(peerKinds);
@@ -76,7 +83,8 @@ export class Peers implements AsyncDisposable {
     const kinds = names.map((name) => checkPeer(name, suite, options.folder));
     const running: Peer[] = [];
     try {
-      for (const [i, kind] of kinds.entries()) running.push(await Peer.start(names[i] as string, kind, options)); // as many
+      for (const [i, kind] of kinds.entries())
+        running.push(await Peer.start(names[i] as string, kind, programOf(kind, suite), options)); // as many
       return new Peers(running, options.signal);
     } catch (error) {
       for (const peer of running) peer.stop();
@@ -113,8 +121,9 @@ export function checkPeer(name: string, suite: string, folder: string | undefine
   if (!kind.suites.includes(suite)) {
     throw new UsageError(`--against ${name}: it takes part in ${kind.suites.join(", ")}, not in ${suite}`);
   }
-  if (!existsSync(programOf(kind))) {
-    throw new UsageError(`--against ${name}: ${programOf(kind)} is missing; it comes with a clone of the repository`);
+  const program = programOf(kind, suite);
+  if (!existsSync(program)) {
+    throw new UsageError(`--against ${name}: ${program} is missing; it comes with a clone of the repository`);
   }
   if (kind.packages.length === 0) return kind;
   const install = `npm i --ignore-scripts ${kind.packages.join(" ")}`;
@@ -128,7 +137,8 @@ export function checkPeer(name: string, suite: string, folder: string | undefine
   return kind;
 }
 
-const programOf = (kind: PeerKind) => join(packageRoot, "bench", "peers", kind.file);
+const programOf = ({ file, fileOf }: PeerKind, suite: string) =>
+  join(packageRoot, "bench", "peers", fileOf?.[suite] ?? file);
 
 /** A file beside the peers' node_modules that becomes one of the programs in bench/peers. */
 const starterName = ".fulgur-peer.mjs";
@@ -163,8 +173,7 @@ class Peer {
     child.stdin?.on("error", () => undefined); // its end is told by the missing answer
   }
 
-  static async start(name: string, kind: PeerKind, { folder, threads }: PeerOptions): Promise<Peer> {
-    const file = programOf(kind);
+  static async start(name: string, kind: PeerKind, file: string, { folder, threads }: PeerOptions): Promise<Peer> {
     const options = JSON.stringify({ name, threads });
     let child: ChildProcess;
     if (kind.packages.length > 0) {

@@ -97,16 +97,16 @@ export function matrixBytes(matrix: WeightMatrix): number {
   return matrix.codes.byteLength + (matrix.scales?.byteLength ?? 0);
 }
 
-/** A checkpoint in float16 that holds what a family's tree declares; norms are ones. Nothing is kept in memory. */
-export function randomCheckpoint(tree: object): Checkpoint {
+/** A checkpoint that holds what a family's tree declares; norms are ones. Nothing is kept in memory. */
+export function randomCheckpoint(tree: object, kind: "f16" | "f32" = "f16"): Checkpoint {
   const source = memorySource("random weights", new Uint8Array(0));
   const entries = new Map<string, TensorEntry>();
   const norms = new Set<string>();
   for (const spec of specsOf(tree)) {
     for (const { name, shape } of spec.spec === "vector" ? spec.parts : (spec.alternatives[0] ?? [])) {
       if (spec.spec === "vector") norms.add(name);
-      const byteLength = 2 * shape.reduce((a, b) => a * b, 1);
-      entries.set(name, { name, dtype: "F16", shape, offset: 0, byteLength, source });
+      const byteLength = (kind === "f16" ? 2 : 4) * shape.reduce((a, b) => a * b, 1);
+      entries.set(name, { name, dtype: kind === "f16" ? "F16" : "F32", shape, offset: 0, byteLength, source });
     }
   }
   const sizeOf = (name: string) => {
@@ -115,9 +115,10 @@ export function randomCheckpoint(tree: object): Checkpoint {
     return entry.byteLength;
   };
   const piece = (name: string, offset: number, bytes: Uint8Array) => {
-    if (norms.has(name))
+    if (!norms.has(name)) fillCodes(bytes, kind, entries.size + name.length + offset);
+    else if (kind === "f16")
       new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2).fill(0x3c00); // 1
-    else fillCodes(bytes, "f16", entries.size + name.length + offset);
+    else new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4).fill(1);
     return bytes;
   };
   const close = async () => {};

@@ -20,6 +20,7 @@ import { checkPeer, Peers } from "./peers.js";
 import { matrixBytes, randomCheckpoint, randomMatrix } from "./random-weights.js";
 import { multiplyAddPeak } from "./roofs.js";
 import { type BenchFlags, type DeviceInput, suites } from "./suites.js";
+import { trainSuite } from "./train.js";
 
 let device: CpuDevice;
 beforeAll(async () => {
@@ -73,6 +74,7 @@ describe("suites of kernels", () => {
         ...["mini: decode f32", "mini: decode f16", "mini: prompt f32"],
       ],
     ],
+    ["train", trainSuite, { tokens: 32, sequence: 16 }, ["multiply-add", "train mini"]],
     [
       "lightning",
       lightningSuite,

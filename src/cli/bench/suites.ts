@@ -1,7 +1,8 @@
 /** The benchmark suites by name. A new suite is one file and one line here. */
-import type { Device } from "../../device/index.js";
+import type { Device, WebGpuOptions } from "../../device/index.js";
 import type { Model } from "../../generate/index.js";
 import type { WeightKind } from "../../ops/index.js";
+import { trainingMemory } from "../../train/training-memory.js";
 import { type ModelOptions, openDevice } from "../model-options.js";
 import { attentionSuite } from "./attention.js";
 import type { SuiteOutput } from "./bench-result.js";
@@ -15,6 +16,7 @@ import { m1SliceSuite } from "./m1-slice.js";
 import { openBenchModel } from "./open-model.js";
 import { Peers } from "./peers.js";
 import { prefillSuite } from "./prefill.js";
+import { type TrainShape, trainSuite } from "./train.js";
 
 /** Lists that are left out have a default of the suite's own. */
 export interface BenchFlags extends ModelOptions {
@@ -23,7 +25,9 @@ export interface BenchFlags extends ModelOptions {
   readonly lengths?: readonly number[];
   readonly positions?: number;
   readonly sizes?: readonly number[];
-  readonly shape?: readonly [rows: number, columns: number];
+  readonly shape?: readonly [rows: number, columns: number] | TrainShape;
+  readonly tokens?: number;
+  readonly sequence?: number;
   readonly weights?: readonly WeightKind[];
   readonly scale: number;
   readonly vocab?: number;
@@ -79,10 +83,14 @@ async function withPeers(
 }
 
 /** A suite of kernels: no model is loaded. */
-const onDevice = (about: string, run: (input: DeviceInput) => Promise<SuiteOutput>): Suite => ({
+const onDevice = (
+  about: string,
+  run: (input: DeviceInput) => Promise<SuiteOutput>,
+  webgpu: WebGpuOptions = {},
+): Suite => ({
   about,
   async run(name, context) {
-    await using device = await openDevice(context.flags);
+    await using device = await openDevice(context.flags, webgpu);
     return await withPeers(name, context, device, run); // the device closes behind it
   },
 });
@@ -104,6 +112,7 @@ export const suites = {
   lightning: onDevice("lightning attention", lightningSuite),
   decode: onModel("tokens a second of a model", decodeSuite),
   prefill: onModel("reading prompts with a model", prefillSuite),
+  train: onDevice("a step's gradients of a hybrid model", trainSuite, trainingMemory),
   load: { about: "from nothing to the first token", run: (_, context) => loadSuite(context) },
   "m1-slice": onDevice("four layers as wide as MiniMax-M1's, at long contexts", m1SliceSuite),
   kv: onDevice("cache kinds at LLaMA-2-7B's shape: speed and memory", kvSuite),

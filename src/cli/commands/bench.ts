@@ -25,7 +25,9 @@ export function define(program: Command): void {
     .option("--lengths <list>", "prefill, attention, lightning: tokens of the prompts", numberList(2 ** 20))
     .option("--positions <n>", "decode, prefill: longest sequence, whatever the model's is", wholeNumber(1, 2 ** 24))
     .option("--sizes <list>", "gemm: n of the products n × n × n", numberList(16384))
-    .option("--shape <rows,columns>", "gemv: shape of the matrices (default: 11008,4096)", shape)
+    .option("--shape <shape>", "gemv: rows,columns of the matrices (default: 11008,4096); train: mini or 130m", shape)
+    .option("--tokens <n>", "train: tokens of a step (default: 16384; off a GPU one row)", wholeNumber(2, 2 ** 20))
+    .option("--sequence <n>", "train: tokens of a row (default: 1024)", wholeNumber(2, 2 ** 17))
     .option("--weights <list>", `gemm, gemv: kinds of weights (${weightKinds.join(", ")})`, nameList(weightKinds))
     .option("--scale <factor>", "m1-slice: width as a part of M1's; kv: part of the layers", decimal(1 / 64, 1), 1)
     .option("--vocab <n>", "m1-slice: entries of the vocabulary (default: 4096)", wholeNumber(32, 2 ** 18))
@@ -35,7 +37,7 @@ export function define(program: Command): void {
     .option("--runs <n>", "runs that the median is taken of", wholeNumber(1, 1000), 5)
     .option("--against <list>", `peers that take turns with ours: ${peerNames.join(", ")}`, nameList(peerNames))
     .option("--peers <dir>", "folder where the peers are installed (or FULGUR_PEERS)")
-    .option("--profile", "decode, prefill, m1-slice: show the time of each kernel")
+    .option("--profile", "decode, prefill, m1-slice, train: show the time of each kernel")
     .option("--json", "print one JSON object");
   addModelOptions(command)
     .addHelpText(
@@ -57,10 +59,11 @@ function numberList(most: number): (text: string) => readonly number[] {
   };
 }
 
-function shape(text: string): readonly [number, number] {
+function shape(text: string): NonNullable<BenchFlags["shape"]> {
+  if (text === "mini" || text === "130m") return text;
   const [rows, columns, ...rest] = numberList(2 ** 20)(text);
   if (rows === undefined || columns === undefined || rest.length > 0) {
-    throw new InvalidArgumentError("expected two whole numbers with a comma between: rows,columns.");
+    throw new InvalidArgumentError("expected two whole numbers with a comma between, rows,columns; or mini or 130m.");
   }
   return [rows, columns];
 }

@@ -1,11 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { devices } from "../../../test/devices.js";
+import { devices, webgpuOrSkip } from "../../../test/devices.js";
 import { fill } from "../../../test/fill.js";
 import { expectGradients } from "../../../test/gradients.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
-import { upload } from "../../tensor/index.js";
+import { empty, upload } from "../../tensor/index.js";
 import { matrixFromTensor } from "../matmul/weight-matrix.js";
+import { halfValue } from "../matmul/weights/f16.js";
 import { crossEntropy } from "./cross-entropy.js";
+import { launchCrossEntropy, pairsOf } from "./cross-entropy.launch.js";
 import { crossEntropyReference } from "./cross-entropy.reference.js";
 import { crossEntropyVariants } from "./cross-entropy.wgsl.js";
 
@@ -39,6 +41,57 @@ describe.each(await devices())("cross-entropy and its gradient on $label", (devi
       const w = matrixFromTensor(upload(device, fill(3 * K, 2), [3, K]), K);
       expect(() => crossEntropy(x, w, [3])).toThrow("crossEntropy: target 3; the vocabulary has 3 ids");
     });
+  });
+});
+
+test("pairs of halves hold a number to 2^-20 of it", async ({ skip }) => {
+  const device = await webgpuOrSkip();
+  if (device?.kind !== "webgpu") return skip();
+  await device.scope(async () => {
+    const [rows, columns, stride, unit] = [2, 70, 96, 64];
+    const x = fill(rows * stride, 1).map((value) => 0.02 * value);
+    const words = (await pairsOf(device, upload(device, x, [rows, stride]), columns, 2, unit).read()) as Uint32Array;
+    const half = (row: number, part: number, column: number) => {
+      const word = words[(row * 3 + part) * 64 + (column >> 1)] as number;
+      return halfValue(column % 2 === 0 ? word & 0xffff : word >>> 16);
+    };
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < 128; column++) {
+        const expected = column < columns ? unit * (x[row * stride + column] as number) : 0;
+        expect(half(row, 0, column)).toBe(half(row, 1, column));
+        expect(Math.abs(half(row, 0, column) + half(row, 2, column) - expected)).toBeLessThanOrEqual(2 ** -20 * 1.3);
+      }
+    }
+  });
+});
+
+test("the gradient as halves, before its factor", async ({ skip }) => {
+  const device = await webgpuOrSkip();
+  if (device?.kind !== "webgpu") return skip();
+  await device.scope(async () => {
+    const targets = [2, -1, 0];
+    const logits = fill(15, 1).map((z) => 3 * z);
+    const z = upload(
+      device,
+      logits.map((value) => 64 * value),
+      [3, 5],
+    );
+    const ids = upload(device, targets, [3], "i32");
+    const [stats, dz] = [empty(device, [3, 4]), empty(device, [3, 32], "u32")];
+    const sizes = { T: 3, first: 0, columns: 5, count: 2, unit: 1 / 64 };
+    launchCrossEntropy("stats", [z, ids, stats], sizes);
+    launchCrossEntropy("halves", [z, ids, stats, dz], sizes);
+    const words = (await dz.read()) as Uint32Array;
+    for (const [t, target] of targets.entries()) {
+      const total = logits.slice(5 * t, 5 * t + 5).reduce((sum, value) => sum + Math.exp(value), 0);
+      for (let i = 0; i < 64; i++) {
+        const word = words[t * 32 + (i >> 1)] as number;
+        const got = halfValue(i % 2 === 0 ? word & 0xffff : word >>> 16);
+        const isReal = i < 5 && target >= 0;
+        const expected = isReal ? Math.exp(logits[5 * t + i] as number) / total - Number(i === target) : 0;
+        expect(Math.abs(got - expected)).toBeLessThan(2 ** -11);
+      }
+    }
   });
 });
 

@@ -31,13 +31,27 @@ export function halvesRowOctets(K: number): number {
 export const rowOctetsWgsl = /* wgsl */ `
 fn rowOctets() -> u32 { return (p.inputs + 63u) / 64u * 8u; }`;
 
+/**
+ * What becomes of numbers beyond ±65504. A loss that was scaled too high shows in its gradients alone: they must not be held
+ * inside.
+ */
+export type HalvesEdge = "held" | "not finite";
+
+/** `packQuad` of a gradient: numbers beyond the edge become infinite or NaN. */
+export const packGradientQuad = /* wgsl */ `
+fn packQuad(quad: vec4f) -> vec2u {
+  let held = clamp(quad, vec4f(-65504.0), vec4f(65504.0));
+  let beyond = select(vec4u(0x7c00u), vec4u(), abs(quad) <= vec4f(65504.0));
+  return vec2u(pack2x16float(held.xy) | beyond.x | (beyond.y << 16u), pack2x16float(held.zw) | beyond.z | (beyond.w << 16u));
+}`;
+
 /** Buffers: x, halves [T, rowOctets] of 16 bytes, filled up with zeros. Grid: octets; tokens. */
-export const halvesKernel = (x: XLoad, swaps: boolean): string => /* wgsl */ `
+export const halvesKernel = (x: XLoad, swaps: boolean, edge: HalvesEdge = "held"): string => /* wgsl */ `
 ${halvesParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
 ${quadX[x]}
 @group(0) @binding(2) var<storage, read_write> halves: array<vec4u>;
-${packQuad(swaps)}
+${edge === "held" ? packQuad(swaps) : packGradientQuad}
 @compute @workgroup_size(${HALVES_WORKGROUP})
 fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let token = at.z * groups.y + at.y;
@@ -47,8 +61,8 @@ fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
   halves[token * p.rowOctets + at.x] = octet;
 }`;
 
-export function halvesLabel(x: XLoad, swaps: boolean): string {
-  return `matmul halves ${x}${swaps ? " swapped" : ""}`;
+export function halvesLabel(x: XLoad, swaps: boolean, edge: HalvesEdge = "held"): string {
+  return `matmul halves ${x}${swaps ? " swapped" : ""}${edge === "held" ? "" : " of gradients"}`;
 }
 
 export interface MatrixGemmVariant extends Omit<MatmulVariant, "x"> {

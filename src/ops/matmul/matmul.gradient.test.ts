@@ -6,6 +6,7 @@ import { rmsNormReference } from "../rms-norm/rms-norm.reference.js";
 import { matmul } from "./matmul.js";
 import { matmulReference } from "./matmul.reference.js";
 import { matrixFromTensor } from "./weight-matrix.js";
+import { createWeightMatrix, weightCodecs, writeRows } from "./weights/create.js";
 
 const STRIDE = 32;
 
@@ -25,6 +26,20 @@ describe.each(await devices())("gradients of matmul on $label", (device) => {
       run: ({ x, w }) => matmul(x!, matrixFromTensor(w!, K)),
       reference: ({ x, w }) => matmulReference({ x: x!, w: w!, T, K, rows: N }),
     });
+  });
+
+  test.each(["f16", "bf16", "int8", "int4"] as const)("of x alone, through %s weights", async (kind) => {
+    const [T, K, N] = [9, 40, 6];
+    const { codes, scales } = weightCodecs[kind].encode(fill(N * K, 5), N, K, 32);
+    const wide = weightCodecs[kind].decode({ codes, scales }, N, K, 32);
+    const w = createWeightMatrix(device, { kind, rows: N, columns: K });
+    writeRows(w, 0, N, codes, scales);
+    await expectGradients(device, {
+      operands: { x: { shape: [T, K] } },
+      run: ({ x }) => matmul(x!, w),
+      reference: ({ x }) => matmulReference({ x: x!, w: wide, T, K, rows: N }),
+    });
+    w.dispose();
   });
 
   test("bias, gate, multiplied by a norm, residual", async () => {

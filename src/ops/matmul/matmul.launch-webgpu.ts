@@ -5,6 +5,7 @@ import type { Epilogue } from "./epilogue.wgsl.js";
 import { type GemmVariant, gemmKernel, gemmLabel, type TileSize, tileOutputs } from "./gemm.wgsl.js";
 import {
   HALVES_WORKGROUP,
+  type HalvesEdge,
   halvesKernel,
   halvesLabel,
   halvesParams,
@@ -124,14 +125,14 @@ export function launchMatmulWebGpu(device: WebGpuDevice, plan: MatmulPlan, force
 }
 
 /** x [T, K] rounded to halves, for the matrix units; the weights' kind says whether columns are swapped. */
-export function halvesOf(device: WebGpuDevice, x: Tensor, swaps: boolean): Tensor {
+export function halvesOf(device: WebGpuDevice, x: Tensor, swaps: boolean, edge: HalvesEdge = "held"): Tensor {
   const [T = 0, K = 0] = x.shape;
   const rowOctets = halvesRowOctets(K);
   const halves = empty(device, [T, rowOctets * 4], "u32", "matmul halves");
   const load = xLoadOf(K);
   const height = Math.min(T, device.limits.maxWorkgroupsPerDimension);
   device.run(
-    kept(halvesLabel(load, swaps), () => halvesKernel(load, swaps)),
+    kept(halvesLabel(load, swaps, edge), () => halvesKernel(load, swaps, edge)),
     {
       buffers: [x, halves],
       params: halvesParams.write({ tokens: T, inputs: K, rowOctets }),
@@ -401,6 +402,7 @@ export function matmulVariants(): WebGpuKernel[] {
   const found: WebGpuKernel[] = [];
   for (const x of ["whole", "quads", "scalars"] as const) {
     for (const swaps of [false, true]) found.push({ label: halvesLabel(x, swaps), code: halvesKernel(x, swaps) });
+    found.push({ label: halvesLabel(x, false, "not finite"), code: halvesKernel(x, false, "not finite") });
   }
   const add = (label: string, code: string): void => void found.push({ label, code });
   for (const kind of kinds) {

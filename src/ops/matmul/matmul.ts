@@ -12,7 +12,7 @@
  *           the tanh form.
  * Source    gated form: Shazeer 2020, arXiv 2002.05202 (SwiGLU with activation silu). gelu: Hendrycks & Gimpel 2016,
  *           arXiv 1606.08415.
- * Gradient  matmul.gradient.ts, for float32 weights.
+ * Gradient  matmul.gradient.ts: of x for weights of any kind, of float32 weights.
  * Departs   one contract covers the product and its epilogue, because reading and writing [T, N'] once more for each
  *           step costs as much as a small product.
  */
@@ -118,17 +118,11 @@ function multiplied(x: Tensor, w: WeightMatrix, options: MatmulOptions, norm: Ma
   else launchMatmulWebGpu(device, plan);
 
   if (!activeTape()) return out;
-  const inputs = [x, w.codes, w.scales, bias, multiply, residual?.tensor].filter((t) => t !== undefined);
   // Under a tape the epilogue's parts are operations of their own.
-  const isPlain = w.kind === "f32" && inputs.length === 2 && activation === "none" && !norm;
-  if (isPlain)
-    record(
-      "matmul",
-      inputs,
-      [out],
-      plainBackward(x, w, (x, w) => multiplied(x, w, {}, undefined)),
-    );
-  else record("matmul", inputs, [out]);
+  const inputs = [x, w.codes, w.scales, bias, multiply, residual?.tensor].filter((t) => t !== undefined);
+  const isPlain = !bias && !multiply && !residual && activation === "none" && !norm;
+  const plain = (x: Tensor, w: WeightMatrix) => multiplied(x, w, {}, undefined);
+  record("matmul", inputs, [out], isPlain ? plainBackward(x, w, plain) : undefined);
   return out;
 }
 

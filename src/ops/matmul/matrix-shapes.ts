@@ -18,7 +18,7 @@
  *   2048  1024   1024      40*        44       48     |
  *   4096  4096   4096     557*       588      925     |    774        562*             |    693        613*
  *
- * Runs differ: f16 at 4096³ took 557 µs in one process and 720 in another, alone among the rows that were measured twice.
+ * f16 as it loads since (matrix-weights.wgsl.ts): 561 µs at 4096³ in every process, 714 to 758 before.
  * bf16 behaves as f16, f32 (4096³: 894 and 649*) as int8. Tried and slower: 256×128 and 128×256 tiles, blocks of 32 in a tile
  * of 128, tiles in two buffers with one barrier. The same holds for experts, with tiles of each expert's tokens (8 of H = 6144
  * and I = 1536 with 512 tokens each, f16: 1288 µs in 128×128×32, 1440 in 128×128×64, 1819 in 64×64×64, 7765 in float32 on

@@ -5,6 +5,7 @@ import { expectGradients } from "../../../test/gradients.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
 import { matrixFromTensor } from "../matmul/weight-matrix.js";
+import { createWeightMatrix, weightCodecs, writeRows } from "../matmul/weights/create.js";
 import { routeGradientKernel } from "../route-experts/route-experts.gradient.js";
 import { moeGradientVariants } from "./moe.gradient.wgsl.js";
 import { moe } from "./moe.js";
@@ -45,6 +46,65 @@ describe.each(await devices())("gradients of moe on $label", (device) => {
       reference: ({ x, router, gateUp, down }) =>
         moeReference({ x: x!, router: router!, gateUp: gateUp!, down: down!, T, H, I, ...options }),
     });
+  });
+
+  test("odd extents, more tokens than experts; an expert that nobody chooses gets zeros", async () => {
+    const [T, H, I, E, topK] = [13, 7, 5, 4, 2];
+    const padded = (count: number, columns: number, stream: number, factor: number) => ({
+      shape: [count, 32],
+      data: fill(count * 32, stream).map((x, i) => (i % 32 < columns ? factor * x : 0)),
+    });
+    // Inputs are positive, and so the last expert is never among the best.
+    const router = padded(E, H, 11, 0.7);
+    router.data.fill(-3, 32 * (E - 1), 32 * (E - 1) + H);
+    const options = { experts: E, topK, normalise: true };
+    const narrow = (wide: Float64Array, columns: number) => wide.filter((_, i) => i % 32 < columns);
+    await expectGradients(device, {
+      operands: {
+        x: { shape: [T, H], data: fill(T * H, 1).map((x) => Math.abs(x) + 0.1) },
+        router,
+        gateUp: padded(E * 2 * I, H, 12, 0.7),
+        down: padded(E * H, I, 13, 0.7),
+      },
+      run: ({ x, router, gateUp, down }) =>
+        moe(
+          x!,
+          {
+            router: matrixFromTensor(router!, H),
+            gateUp: matrixFromTensor(gateUp!, H),
+            down: matrixFromTensor(down!, I),
+          },
+          options,
+        ),
+      reference: ({ x, router, gateUp, down }) =>
+        moeReference({
+          ...{ x: x!, router: narrow(router!, H), gateUp: narrow(gateUp!, H), down: narrow(down!, I), T, H, I },
+          ...options,
+        }),
+    });
+  });
+
+  test.each(["f16", "int4"] as const)("of x alone, through %s experts", async (kind) => {
+    const [T, topK] = [6, 2];
+    const options = { experts: E, topK, normalise: true };
+    const made = (count: number, stream: number) => {
+      const values = fill(count * 32, stream).map((x) => 0.3 * x);
+      const { codes, scales } = weightCodecs[kind].encode(values, count, 32, 32);
+      const matrix = createWeightMatrix(device, { kind, rows: count, columns: 32 });
+      writeRows(matrix, 0, count, codes, scales);
+      return { matrix, wide: weightCodecs[kind].decode({ codes, scales }, count, 32, 32) };
+    };
+    const router = rows(E, 11, 0.7);
+    const [gateUp, down] = [made(E * 2 * I, 12), made(E * H, 13)];
+    const routerMatrix = matrixFromTensor(upload(device, router.data, router.shape), H);
+    const w = { router: routerMatrix, gateUp: gateUp.matrix, down: down.matrix };
+    const wide = { router: Float64Array.from(router.data), gateUp: gateUp.wide, down: down.wide };
+    await expectGradients(device, {
+      operands: { x: { shape: [T, H] } },
+      run: ({ x }) => moe(x!, w, options),
+      reference: ({ x }) => moeReference({ x: x!, ...wide, T, H, I, ...options }),
+    });
+    for (const matrix of Object.values(w)) matrix.dispose();
   });
 
   test("shared expert and residual", async () => {

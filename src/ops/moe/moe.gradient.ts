@@ -4,75 +4,68 @@
  *   dA[p] = W2[e]ᵀ dy[t];           dw[p] = a[p] · dA[p]                       (to the routing)
  *   dg, du = w[p] · dA ⊙ gradients of SiLU(g) ⊙ u
  *   dx[t] = Σ over the token's pairs of W1[e]ᵀ dg + W3[e]ᵀ du
- *   dW1, dW3 of expert e = Σ over its pairs of dg xᵀ, du xᵀ;   dW2 = Σ w[p] dy aᵀ
+ *   dW1, dW3 of expert e = Σ over its pairs of dg xᵀ, du xᵀ;   dW2 = Σ dy (w[p] a)ᵀ
  *
- * g and u are computed again; nothing but the operands is kept. Sums over an expert's pairs go in the tokens' order, so every
- * device and every number of threads adds alike.
+ * Pairs are sorted by expert, each expert's *places* beginning at a multiple of a tile, and all products are those of tiles of
+ * one expert's places. g and u are computed again; nothing but the operands is kept. Sums over an expert's pairs go in the
+ * tokens' order; the gradient of an expert that nobody chose is zero.
  *
  * Axes      as in moe.ts; pairs p = t·k + j.
- * Precision float32.
+ * Precision float32; on matrix units operands are rounded to f16 where both weights' precision allows it, numbers of a
+ *           gradient beyond f16 becoming infinite or NaN. Frozen experts may be narrow: then x and the routing have gradients.
  */
-import { type Backward, empty, type Keep, type Tensor } from "../../tensor/index.js";
-import { type ExpertPass, expertKernel, expertParams } from "./moe.gradient.wgsl.js";
+import type { Backward, Keep, Tensor } from "../../tensor/index.js";
+import type { WeightMatrix } from "../matmul/weight-matrix.js";
+import { expertGradientsCpu } from "./moe.gradient.launch-cpu.js";
+import { expertGradientsWebGpu } from "./moe.gradient.launch-webgpu.js";
 import type { MoePlan } from "./plan.js";
+
+export interface ExpertOperands {
+  /** f32 [T, H]. */
+  readonly x: Tensor;
+  readonly dy: Tensor;
+  /** Of the routes: f32 and i32 [T, k]. */
+  readonly weights: Tensor;
+  readonly experts: Tensor;
+  readonly gateUp: WeightMatrix;
+  readonly down: WeightMatrix;
+  readonly T: number;
+  readonly H: number;
+  readonly I: number;
+  readonly E: number;
+  readonly topK: number;
+  readonly wants: { readonly x: boolean; readonly gateUp: boolean; readonly down: boolean };
+}
+
+export interface ExpertGradients {
+  readonly dx: Tensor | undefined;
+  readonly dWeights: Tensor;
+  readonly dGateUp: Tensor | undefined;
+  readonly dDown: Tensor | undefined;
+}
 
 /** For `record`, with the inputs [x, weights of the routes, codes of gateUp, codes of down]. */
 export function mixtureBackward(plan: MoePlan): (keep: Keep) => Backward {
   const { T, H, I, experts: E, topK, gateUp, down } = plan;
   return (keep) => {
-    const [x, weights, experts, gateUpCodes, downCodes] = keep(
-      plan.x,
-      plan.routes.weights,
-      plan.routes.experts,
-      gateUp.codes,
-      down.codes,
-    );
-    return ([dy]) => {
+    const [x, weights, experts] = keep(plan.x, plan.routes.weights, plan.routes.experts);
+    const own = (w: WeightMatrix): WeightMatrix => {
+      const [codes, scales] = keep(w.codes, w.scales);
+      return { ...w, codes, scales };
+    };
+    const operands = { x, weights, experts, gateUp: own(gateUp), down: own(down), T, H, I, E, topK };
+    return ([dy], needs) => {
       if (!dy) return [];
       const { device } = x;
-      const pairs = T * topK;
-      using starts = empty(device, [E + 1], "i32");
-      using lists = empty(device, [pairs], "i32");
-      using hidden = empty(device, [pairs, 2 * I]);
-      using dHidden = empty(device, [pairs, 2 * I]);
-      using inner = empty(device, [pairs, I]);
-      const dWeights = empty(device, [T, topK]);
-      const dx = empty(device, [T, H]);
-      const dGateUp = empty(device, gateUpCodes.shape);
-      const dDown = empty(device, downCodes.shape);
-      const sizes = { T, H, I, E, topK, strideH: gateUp.rowStride, strideI: down.rowStride };
-      const run = (
-        pass: ExpertPass,
-        buffers: readonly Tensor[],
-        tasks: number,
-        perTask: number,
-        operations: number,
-      ) => {
-        const cost = { bytes: buffers.reduce((sum, { byteLength }) => sum + byteLength, 0), operations };
-        if (device.kind === "cpu") {
-          const values = [T, H, I, E, topK, sizes.strideH, sizes.strideI];
-          const name = `moe${pass[0]!.toUpperCase()}${pass.slice(1)}`;
-          device.run(name, { arguments: [...buffers, ...values], tasks, cost });
-          return;
-        }
-        const isGroup = pass === "inner";
-        const groups = isGroup ? tasks : Math.ceil((tasks * perTask) / 64);
-        const width = Math.min(groups, 65_535);
-        device.run(expertKernel(pass), {
-          buffers,
-          params: expertParams.write(sizes),
-          grid: [width, Math.ceil(groups / width)],
-          cost,
-        });
+      const wants = {
+        x: needs[0] === true,
+        gateUp: needs[2] === true && gateUp.kind === "f32",
+        down: needs[3] === true && down.kind === "f32",
       };
-      const product = 2 * pairs * H * I;
-      run("lists", [experts, starts, lists], device.kind === "cpu" ? 1 : E, 1, pairs);
-      run("hidden", [x, experts, gateUpCodes, hidden], pairs, 2 * I, 2 * product);
-      run("inner", [dy, experts, weights, downCodes, hidden, inner, dHidden, dWeights], pairs, I, product);
-      run("inputs", [dHidden, experts, gateUpCodes, dx], T, H, 2 * product);
-      run("gateUps", [x, dHidden, starts, lists, dGateUp], E * 2 * I, sizes.strideH, 2 * product);
-      run("downs", [dy, weights, inner, starts, lists, dDown], E * H, sizes.strideI, product);
-      return [dx, dWeights, dGateUp, dDown].map((tensor) => tensor.handOver());
+      const o: ExpertOperands = { ...operands, dy, wants };
+      const { dx, dWeights, dGateUp, dDown } =
+        device.kind === "cpu" ? expertGradientsCpu(device, o) : expertGradientsWebGpu(device, o);
+      return [dx, dWeights, dGateUp, dDown].map((tensor) => tensor?.handOver());
     };
   };
 }

@@ -32,6 +32,7 @@ import {
   scalesFit,
   scalesOf,
 } from "../matmul/weights/pieces.js";
+import { groupPairs, groupVariants } from "./group.wgsl.js";
 import { type ExpertMatrixVariant, expertMatrixKernel, expertMatrixLabel } from "./matrix-tiles.wgsl.js";
 import { type MixVariant, mixVariants } from "./mix.wgsl.js";
 import { normRouteVariants } from "./norm-route.launch-webgpu.js";
@@ -46,7 +47,7 @@ import {
   expertUnitRows,
 } from "./rows.wgsl.js";
 import {
-  COMBINE_WORKGROUP,
+  COMBINE_CHANNELS,
   combineKernel,
   combineLabel,
   combineParams,
@@ -54,8 +55,6 @@ import {
   expertTilesKernel,
   expertTilesLabel,
   expertTilesParams,
-  groupKernel,
-  groupParams,
   MAP_WORKGROUP,
   mapKernel,
   mapParams,
@@ -236,14 +235,7 @@ function runRows(device: WebGpuDevice, plan: MoePlan, launch: RowsLaunch): void 
 function launchTiles(device: WebGpuDevice, plan: MoePlan, matrixShape: MatrixShape | false): void {
   const { x, gateUp, down, routes, T, H, I, experts, topK } = plan;
   const pairs = T * topK;
-  const order = empty(device, [pairs], "u32", "moe order");
-  const starts = empty(device, [experts + 1], "u32", "moe starts");
-  device.run(groupKernel, {
-    buffers: [routes.experts, order, starts],
-    params: groupParams.write({ pairs, experts }),
-    grid: [experts],
-    cost: { bytes: 8 * pairs, operations: 0 },
-  });
+  const { order, starts } = groupPairs(device, routes.experts, experts);
 
   // Small tiles unless most experts fill large ones.
   const plainTile = pairs >= 48 * experts ? 64 : 32;
@@ -330,7 +322,7 @@ function combine(device: WebGpuDevice, plan: MoePlan, products: Tensor): void {
     {
       buffers: [products, routes.weights, ...mixBuffers(plan), out],
       params: combineParams.write({ tokens: T, topK, ...mixParams(plan) }),
-      grid: [Math.ceil(H / COMBINE_WORKGROUP), height, Math.ceil(T / height)],
+      grid: [Math.ceil(H / COMBINE_CHANNELS), height, Math.ceil(T / height)],
       cost: { bytes: products.byteLength + out.byteLength, operations: 2 * T * topK * H },
     },
   );
@@ -351,7 +343,7 @@ function mixParams({ H, residual }: MoePlan) {
 
 /** All kernels; each snippet with each kind and shape, not every combination. */
 export function moeVariants(): WebGpuKernel[] {
-  const found: WebGpuKernel[] = [groupKernel, mapKernel, ...normRouteVariants()];
+  const found: WebGpuKernel[] = [...groupVariants(), mapKernel, ...normRouteVariants()];
   const add = (label: string, code: string): void => void found.push({ label, code });
   for (const mix of mixVariants) add(combineLabel(mix), combineKernel(mix));
   for (const kind of ["f32", "f16", "bf16", "int8", "int4"] as const) {

@@ -11,7 +11,7 @@
  * Precision router, softmax and weights are float32; sums add up in float32, in the order of the choices (int8 and int4
  *           weights on the CPU for few tokens: see matmul.ts).
  * Source    MiniMax-01, arXiv 2501.08313, section 2; Shazeer et al. 2017, arXiv 1701.06538.
- * Gradient  moe.gradient.ts, for float32 experts.
+ * Gradient  moe.gradient.ts: of x and the routing for experts of any kind, of float32 experts.
  * Our choice no capacity limit, no token is dropped.
  *
  * Nothing depends on the routing but data: the same launches whatever it is, so that a step can be captured. Few tokens: one
@@ -157,8 +157,7 @@ function mixture(x: Tensor, w: MoeWeights, routes: Routes, options: MoeOptions, 
   else launchMoeWebGpu(device, plan);
 
   const inputs = [x, routes.weights, gateUp.codes, down.codes];
-  const hasGradient = gateUp.kind === "f32" && down.kind === "f32";
-  record("moe", inputs, [out], hasGradient ? mixtureBackward(plan) : undefined);
+  record("moe", inputs, [out], mixtureBackward(plan));
   return out;
 }
 

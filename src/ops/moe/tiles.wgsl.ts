@@ -1,7 +1,7 @@
 /**
  * The expert layer for many tokens: pairs (token, choice) are sorted by expert, and tiles of one expert's pairs multiplied.
  *
- *   group     order [T k]: pairs by expert, those of one expert in their order; starts [E + 1]: first place of each expert
+ *   group     ./group.wgsl.ts: order [T k], pairs by expert; starts [E + 1], first place of each expert
  *   map       tiles: (expert, first place) of each tile, expert = E where there is none
  *   tiles     the plain product's tile (../matmul/gemm.wgsl.ts) over places:
  *             gate: h[place] = SiLU(W1 x) · (W3 x) of the pair at the place;  down: y[pair] = W2 h[place]
@@ -17,58 +17,6 @@ import { quadX, type XLoad } from "../matmul/matmul.wgsl.js";
 import type { WeightKind } from "../matmul/weight-matrix.js";
 import { hasScales, weightAccess, weightDecoding, weightParams } from "../matmul/weights/load.wgsl.js";
 import { describeMix, type MixVariant, mixWgsl } from "./mix.wgsl.js";
-
-export const groupParams = params({ pairs: "u32", experts: "u32" });
-
-/** Each lane counts a stretch of the pairs, so that the order needs no atomics. */
-export const groupKernel: WebGpuKernel = {
-  label: "moe group",
-  code: /* wgsl */ `
-${groupParams.wgsl}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> experts: array<u32>;            // [T k]
-@group(0) @binding(2) var<storage, read_write> order: array<u32>;        // [T k]
-@group(0) @binding(3) var<storage, read_write> starts: array<u32>;       // [E + 1]
-const WORKGROUP = 64u;
-var<workgroup> counts: array<u32, WORKGROUP>;
-var<workgroup> lower: array<u32, WORKGROUP>;
-
-@compute @workgroup_size(WORKGROUP)   // one workgroup per expert
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let expert = group.x;
-  let stretch = (p.pairs + WORKGROUP - 1u) / WORKGROUP;
-  let begin = min(lane * stretch, p.pairs);
-  let end = min(begin + stretch, p.pairs);
-  var own = 0u;
-  var before = 0u;
-  for (var pair = begin; pair < end; pair++) {
-    own += u32(experts[pair] == expert);
-    before += u32(experts[pair] < expert);
-  }
-  counts[lane] = own;
-  lower[lane] = before;
-  workgroupBarrier();
-  var start = 0u;
-  var total = 0u;
-  var place = 0u;
-  for (var other = 0u; other < WORKGROUP; other++) {
-    start += lower[other];
-    total += counts[other];
-    place += select(0u, counts[other], other < lane);
-  }
-  place += start;
-  for (var pair = begin; pair < end; pair++) {
-    if (experts[pair] == expert) {
-      order[place] = pair;
-      place++;
-    }
-  }
-  if (lane == 0u) {
-    starts[expert] = start;
-    if (expert == p.experts - 1u) { starts[p.experts] = start + total; }
-  }
-}`,
-};
 
 export const mapParams = params({ experts: "u32", tile: "u32", tiles: "u32" });
 export const MAP_WORKGROUP = 64;
@@ -160,7 +108,9 @@ export function expertTilesLabel(v: ExpertTilesVariant): string {
 }
 
 export const combineParams = params({ tokens: "u32", channels: "u32", topK: "u32", alpha: "f32", beta: "f32" });
-export const COMBINE_WORKGROUP = 64;
+const COMBINE_WORKGROUP = 64;
+/** Channels of a workgroup. */
+export const COMBINE_CHANNELS = 4 * COMBINE_WORKGROUP;
 
 export const combineKernel = (mix: MixVariant): string => /* wgsl */ `
 ${combineParams.wgsl}
@@ -169,15 +119,22 @@ ${combineParams.wgsl}
 @group(0) @binding(2) var<storage, read> weights: array<f32>;    // [T, k]
 ${mixWgsl(mix, 3)}
 
-@compute @workgroup_size(${COMBINE_WORKGROUP})   // x: channels; y: token; z: tokens beyond the grid's limit
-fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let token = at.z * groups.y + at.y;
-  if (token >= p.tokens || at.x >= p.channels) { return; }
+fn sumOf(token: u32, channel: u32) -> f32 {
   var sum = 0.0;
   for (var pair = token * p.topK; pair < (token + 1u) * p.topK; pair++) {
-    sum += weights[pair] * products[pair * p.channels + at.x];
+    sum += weights[pair] * products[pair * p.channels + min(channel, p.channels - 1u)];
   }
-  putMix(sum, token, at.x);
+  return sum;
+}
+
+// Four channels a thread, so that more loads are under way. x: channels; y: token; z: tokens beyond the grid's limit.
+@compute @workgroup_size(${COMBINE_WORKGROUP})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let token = group.z * groups.y + group.y;
+  if (token >= p.tokens) { return; }
+  let first = group.x * ${COMBINE_CHANNELS}u + lane;
+${[0, 1, 2, 3].map((i) => `  let sum${i} = sumOf(token, first + ${i * COMBINE_WORKGROUP}u);`).join("\n")}
+${[0, 1, 2, 3].map((i) => `  if (first + ${i * COMBINE_WORKGROUP}u < p.channels) { putMix(sum${i}, token, first + ${i * COMBINE_WORKGROUP}u); }`).join("\n")}
 }`;
 
 export function combineLabel(mix: MixVariant): string {
