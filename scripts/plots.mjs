@@ -9,8 +9,10 @@
  */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { root, say } from "./prepare.mjs";
-import { barChart, lineChart, pointChart, short } from "./svg-chart.mjs";
+import { ensureBuild, root, say } from "./prepare.mjs";
+
+ensureBuild();
+const { barChart, lineChart, pointChart, short } = await import("./svg-chart.mjs");
 
 /** The first report that exists. */
 function report(...names) {

@@ -1,41 +1,12 @@
 /**
  * Charts as SVG text: lines over logarithmic axes, named points, and groups of horizontal bars. Readable on light and on dark
- * pages: the ground is transparent, text and grid follow the reader's colour scheme.
+ * pages: the ground is transparent, text and grid follow the reader's colour scheme. What a training's report draws with
+ * too comes from the built package.
  */
 
-export const colours = ["#2f81f7", "#db6d28", "#2da44e", "#a371f7", "#d4a72c", "#e85aad"];
+import { at, colours, picture, short, text } from "../dist/train/report/svg.js";
 
-const style = `<style>
-text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #424a53 }
-.title { font-size: 15px; font-weight: 600; fill: #1f2328 }
-.small { font-size: 12px; fill: #59636e }
-.grid { stroke: #8c959f; stroke-opacity: .3 }
-@media (prefers-color-scheme: dark) { text { fill: #c9d1d9 } .title { fill: #f0f6fc } .small { fill: #9198a1 } }
-</style>`;
-
-const escapeXml = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-const at = (value) => Number(value.toFixed(1));
-
-function text(x, y, content, { anchor = "start", kind = "" } = {}) {
-  return `<text x="${at(x)}" y="${at(y)}" text-anchor="${anchor}"${kind ? ` class="${kind}"` : ""}>${escapeXml(content)}</text>`;
-}
-
-function picture(width, height, title, parts) {
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${at(height)}" viewBox="0 0 ${width} ${at(height)}" role="img" aria-label="${escapeXml(title)}">
-${style}
-${text(16, 26, title, { kind: "title" })}
-${parts.join("\n")}
-</svg>
-`;
-}
-
-/** 1,797 or 0.25, with k and M from ten thousand on. */
-export function short(value) {
-  if (value >= 1e6) return `${Number((value / 1e6).toPrecision(2))}M`;
-  if (value >= 1e4) return `${Number((value / 1e3).toPrecision(3))}k`;
-  if (value >= 100) return Math.round(value).toLocaleString("en");
-  return String(Number(value.toPrecision(2)));
-}
+export { colours, short };
 
 /** The powers of `base` around the values. */
 function powers(values, base) {

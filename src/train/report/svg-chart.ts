@@ -1,17 +1,5 @@
-/**
- * Charts as SVG text: lines over linear axes. Readable on light and on dark pages: the ground is transparent, text and grid
- * follow the reader's colour scheme.
- */
-
-const colours = ["#2f81f7", "#db6d28", "#2da44e", "#a371f7", "#d4a72c", "#e85aad"];
-
-const style = `<style>
-text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #424a53 }
-.title { font-size: 15px; font-weight: 600; fill: #1f2328 }
-.small { font-size: 12px; fill: #59636e }
-.grid { stroke: #8c959f; stroke-opacity: .3 }
-@media (prefers-color-scheme: dark) { text { fill: #c9d1d9 } .title { fill: #f0f6fc } .small { fill: #9198a1 } }
-</style>`;
+/** Charts as SVG text: lines over linear axes. */
+import { at, colours, picture, text } from "./svg.js";
 
 export interface LineSeries {
   readonly name: string;
@@ -25,13 +13,6 @@ export interface LinearChart {
   readonly series: readonly LineSeries[];
 }
 
-const escapeXml = (text: string) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-const at = (value: number) => Number(value.toFixed(1));
-
-function text(x: number, y: number, content: string, { anchor = "start", kind = "" } = {}): string {
-  return `<text x="${at(x)}" y="${at(y)}" text-anchor="${anchor}"${kind ? ` class="${kind}"` : ""}>${escapeXml(content)}</text>`;
-}
-
 /** Round numbers that span the values: about five steps of 1, 2 or 5 times a power of ten. */
 export function roundTicks(least: number, most: number): number[] {
   const span = most > least ? most - least : Math.abs(most) || 1;
@@ -43,7 +24,7 @@ export function roundTicks(least: number, most: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-const short = (value: number): string => {
+const tickText = (value: number): string => {
   const size = Math.abs(value);
   if (size >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
   if (size >= 1e4) return `${Number((value / 1e3).toPrecision(3))}k`;
@@ -71,19 +52,18 @@ export function linearChart({ title, x, y, series }: LinearChart): string {
   const toX = scale(xs, left, width - right);
   const toY = scale(ys, bottom, top);
   const parts = [
-    text(16, 26, title, { kind: "title" }),
     text(16, 48, y, { kind: "small" }),
     text((left + width - right) / 2, height - 10, x, { anchor: "middle", kind: "small" }),
   ];
   for (const tick of ys) {
     const level = at(toY(tick));
     parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${level}" y2="${level}"/>`);
-    parts.push(text(left - 8, toY(tick) + 4, short(tick), { anchor: "end", kind: "small" }));
+    parts.push(text(left - 8, toY(tick) + 4, tickText(tick), { anchor: "end", kind: "small" }));
   }
   for (const tick of xs) {
     const place = at(toX(tick));
     parts.push(`<line class="grid" x1="${place}" x2="${place}" y1="${top}" y2="${bottom}"/>`);
-    parts.push(text(toX(tick), bottom + 18, short(tick), { anchor: "middle", kind: "small" }));
+    parts.push(text(toX(tick), bottom + 18, tickText(tick), { anchor: "middle", kind: "small" }));
   }
   for (const [i, { name, points }] of series.entries()) {
     const colour = colours[i % colours.length];
@@ -97,8 +77,5 @@ export function linearChart({ title, x, y, series }: LinearChart): string {
     parts.push(`<rect x="${width - right + 20}" y="${key - 9}" width="12" height="12" rx="2" fill="${colour}"/>`);
     parts.push(text(width - right + 38, key + 2, name));
   }
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">
-${style}
-${parts.join("\n")}
-</svg>`;
+  return picture(width, height, title, parts);
 }
