@@ -25,6 +25,8 @@ export {
   type ValueAndGradient,
   valueAndGradient,
 } from "./gradient/value-and-gradient.js";
+export { type GroupNormOptions, groupNorm } from "./group-norm/group-norm.js";
+export { layerNorm } from "./layer-norm/layer-norm.js";
 export { lightningGradient } from "./lightning-attention/lightning-attention.gradient.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
@@ -59,6 +61,8 @@ export { dropMarks, type MarkRule, markTokens } from "./packed-kv/mark-tokens.js
 export { packKv, packRows } from "./packed-kv/pack.js";
 export type { PackedPages, PackedSegment } from "./packed-kv/packed-pages.js";
 export { type PreparedKv, prepareKv } from "./packed-kv/prepare.js";
+export { meanAxes, repeatAxis, sumAxes } from "./reduce/reduce.js";
+export { averagePool, upsampleNearest } from "./resample/resample.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";
@@ -67,3 +71,4 @@ export { routeExperts } from "./route-experts/route-experts.js";
 export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
 export { advance } from "./step/advance.js";
 export * from "./step/layout.js";
+export { swapAxes } from "./swap-axes/swap-axes.js";
