@@ -2,6 +2,7 @@ export { attention } from "./attention/attention.js";
 export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.js";
 export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
 export { joinColumns, splitColumns } from "./columns/columns.js";
+export { type Conv2dOptions, conv2d } from "./conv2d/conv2d.js";
 export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy/cross-entropy.js";
 export {
   type ActivationName,
