@@ -4,6 +4,7 @@ export { type KvPages, type KvSegment, PAGE_TOKENS } from "./attention/kv-pages.
 export { type BalanceOptions, balanceLoss } from "./balance-loss/balance-loss.js";
 export { type CausalAttentionOptions, causalAttention } from "./causal-attention/causal-attention.js";
 export { joinColumns, splitColumns } from "./columns/columns.js";
+export { type Conv2dOptions, conv2d } from "./conv2d/conv2d.js";
 export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy/cross-entropy.js";
 export {
   type ActivationName,
@@ -28,6 +29,8 @@ export {
   type ValueAndGradient,
   valueAndGradient,
 } from "./gradient/value-and-gradient.js";
+export { type GroupNormOptions, groupNorm } from "./group-norm/group-norm.js";
+export { layerNorm } from "./layer-norm/layer-norm.js";
 export { lightningGradient } from "./lightning-attention/lightning-attention.gradient.js";
 export { lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
@@ -63,6 +66,8 @@ export { dropMarks, type MarkRule, markTokens } from "./packed-kv/mark-tokens.js
 export { packKv, packRows } from "./packed-kv/pack.js";
 export type { PackedPages, PackedSegment } from "./packed-kv/packed-pages.js";
 export { type PreparedKv, prepareKv } from "./packed-kv/prepare.js";
+export { meanAxes, repeatAxis, sumAxes } from "./reduce/reduce.js";
+export { averagePool, upsampleNearest } from "./resample/resample.js";
 export { type RowNorm, rmsNorm } from "./rms-norm/rms-norm.js";
 export { type RopeScaling, type RopeTable, ropeFrequencies, ropeTable } from "./rope/rope.js";
 export { ropeAppend } from "./rope-append/rope-append.js";
@@ -71,4 +76,5 @@ export { routeExperts } from "./route-experts/route-experts.js";
 export { filteredProbabilities, markSeen, sample } from "./sample/sample.js";
 export { advance } from "./step/advance.js";
 export * from "./step/layout.js";
+export { swapAxes } from "./swap-axes/swap-axes.js";
 export { type TransposeOptions, transpose } from "./transpose/transpose.js";
