@@ -11,7 +11,7 @@ import {
   stateTiles,
 } from "./chunks.wgsl.js";
 import { decodeKernel, decodeSlices, lightningParams } from "./lightning-attention.wgsl.js";
-import { costOf, type LightningPlan } from "./plan.js";
+import { costOf, folded, type LightningPlan } from "./plan.js";
 
 /** Fewer workgroups than this leave a big GPU idle (132 multiprocessors in an H100). */
 const ENOUGH_WORKGROUPS = 128;
@@ -91,19 +91,15 @@ export function lightningOnWebGpu(
   states.dispose();
 }
 
-/** A grid's y and z for `count` of something; kernels undo it with 65,535. */
-function folded(count: number): [number, number] {
-  const width = Math.min(count, 65_535);
-  return [width, Math.ceil(count / width)];
-}
-
 /** All kernels at head sizes that stand for all: smallest, odd, multiples of four and of 32, the largest. */
 export function lightningAttentionVariants(): WebGpuKernel[] {
   return [1, 7, 8, 24, 64, 80, 96, 128, 132, 250, 256].flatMap((headDim) => [
     decodeKernel({ headDim }),
     statesKernel({ headDim, walk: true }),
     statesKernel({ headDim, walk: false }),
+    statesKernel({ headDim, walk: false, isGradient: true }),
     scanKernel(headDim),
+    scanKernel(headDim, true),
     outputsKernel(headDim),
   ]);
 }

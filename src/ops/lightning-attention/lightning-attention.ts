@@ -24,10 +24,10 @@
  */
 import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
-import { copyOf, lightningBackward } from "./lightning-attention.gradient.js";
+import { lightningBackward } from "./lightning-attention.gradient.js";
 import { lightningOnCpu } from "./lightning-attention.launch-cpu.js";
 import { lightningOnWebGpu } from "./lightning-attention.launch-webgpu.js";
-import { type LightningPlan, MAX_HEAD_DIM } from "./plan.js";
+import { copyOf, type LightningPlan, MAX_HEAD_DIM } from "./plan.js";
 
 export { lightningAttentionVariants } from "./lightning-attention.launch-webgpu.js";
 

@@ -1,6 +1,6 @@
 /** A checked call of lightning attention, as the launches take it, and what both devices agree on. */
-import type { Cost } from "../../device/index.js";
-import type { Tensor } from "../../tensor/index.js";
+import type { Cost, Device } from "../../device/index.js";
+import { empty, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
 
 /** D at most. */
@@ -31,4 +31,28 @@ export function costOf({ qkv, out, heads, headDim, step }: LightningPlan): Cost 
     bytes: qkv.byteLength + out.byteLength + step.rowCount * 8 * stateSize,
     operations: step.tokenCount * aToken,
   };
+}
+
+export interface LightningGradientInput {
+  readonly qkv: Tensor;
+  /** [slots, H, D, D] before the step. */
+  readonly state: Tensor;
+  readonly decay: Tensor;
+  /** [T, H·D]. */
+  readonly dOut: Tensor;
+  /** Gradient of the state after the step; nothing: zero. */
+  readonly dFinal?: Tensor | undefined;
+  readonly step: Step;
+}
+
+export function copyOf(device: Device, tensor: Tensor): Tensor {
+  const copy = empty(device, tensor.shape, tensor.dtype);
+  device.copy(tensor, copy);
+  return copy;
+}
+
+/** A grid's y and z for `count` of something; kernels undo it with 65,535. */
+export function folded(count: number): [number, number] {
+  const width = Math.min(count, 65_535);
+  return [width, Math.ceil(count / width)];
 }

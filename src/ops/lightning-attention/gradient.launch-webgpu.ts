@@ -1,0 +1,77 @@
+/** Launches the WebGPU kernels of lightning attention's gradient. */
+import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+import { empty, type Tensor } from "../../tensor/index.js";
+import { chunkSlots, scanGroups, scanKernel, statesKernel, stateTiles } from "./chunks.wgsl.js";
+import { gradientSlices, lightningGradientKernel } from "./lightning-attention.gradient.wgsl.js";
+import { lightningParams } from "./lightning-attention.wgsl.js";
+import { copyOf, folded, type LightningGradientInput } from "./plan.js";
+
+const kernels = new Map<string, WebGpuKernel>();
+
+function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
+  let kernel = kernels.get(key);
+  if (!kernel) {
+    kernel = make();
+    kernels.set(key, kernel);
+  }
+  return kernel;
+}
+
+/** @param dState the gradient of the state behind the step; becomes that of the state before it. */
+export function lightningGradientOnWebGpu(
+  device: WebGpuDevice,
+  { qkv, state, decay, dOut, step }: LightningGradientInput,
+  dQkv: Tensor,
+  dState: Tensor,
+): void {
+  const [, heads = 0, headDim = 0] = state.shape;
+  const rows = step.rowCount;
+  const chunks = chunkSlots(step.tokenCount, rows);
+  const params = lightningParams.write({ heads, rows });
+  const aTile = 2 * step.tokenCount * heads * headDim ** 2;
+  using states = empty(device, [chunks, heads, headDim * headDim], "f32", "lightning states");
+  const sums = (isGradient: boolean) => {
+    device.run(
+      kept(`sums ${headDim} ${isGradient}`, () => statesKernel({ headDim, walk: false, isGradient })),
+      {
+        buffers: [step.rows, decay, qkv, states, ...(isGradient ? [dOut] : [])],
+        params,
+        grid: [heads * stateTiles(headDim), ...folded(chunks)],
+        cost: { bytes: (2 * qkv.byteLength) / 3 + states.byteLength, operations: aTile },
+      },
+    );
+  };
+  const scan = (from: Tensor, isReverse: boolean) => {
+    device.run(
+      kept(`scan ${headDim} ${isReverse}`, () => scanKernel(headDim, isReverse)),
+      {
+        buffers: [step.rows, decay, from, states],
+        params,
+        grid: [scanGroups(heads, headDim), ...folded(rows)],
+        cost: { bytes: 2 * states.byteLength, operations: 2 * states.size },
+      },
+    );
+  };
+  const finish = (pass: "queries" | "keys") => {
+    const products = pass === "queries" ? 1 : 2;
+    device.run(
+      kept(`${pass} ${headDim}`, () => lightningGradientKernel(pass, headDim)),
+      {
+        buffers: [step.rows, decay, qkv, dOut, states, dQkv],
+        params,
+        grid: [heads * gradientSlices(headDim), ...folded(chunks)],
+        cost: {
+          bytes: ((products + 4) * qkv.byteLength) / 3 + states.byteLength,
+          operations: products * (aTile + 2 * step.tokenCount * heads * headDim * 64),
+        },
+      },
+    );
+  };
+  sums(false);
+  using end = copyOf(device, state); // the scan goes on to the state behind the step, which nobody wants
+  scan(end, false);
+  finish("queries");
+  sums(true);
+  scan(dState, true);
+  finish("keys");
+}
