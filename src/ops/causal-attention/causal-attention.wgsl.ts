@@ -45,16 +45,16 @@ ${lines("qkv", 2, headDim, "read")}                                 // [T, H + 2
 ${buffers(pass, headDim)}
 ${tilePlace}
 fn quadOf(head: u32, first: u32, count: u32, token: u32, c: u32) -> vec4f {
-  if (token >= count || c >= D4) { return vec4f(); }
-  return loadQkv((first + token) * (p.heads + 2u * p.kvHeads) + head, c);
+  let value = loadQkv((first + min(token, count - 1u)) * (p.heads + 2u * p.kvHeads) + head, min(c, D4 - 1u));
+  return select(vec4f(), value, token < count && c < D4);
 }
 ${
   pass === "forward"
     ? ""
     : `
 fn upOf(head: u32, first: u32, count: u32, token: u32, c: u32) -> vec4f {
-  if (token >= count || c >= D4) { return vec4f(); }
-  return loadDOut((first + token) * p.heads + head, c);
+  let value = loadDOut((first + min(token, count - 1u)) * p.heads + head, min(c, D4 - 1u));
+  return select(vec4f(), value, token < count && c < D4);
 }`
 }
 
@@ -97,25 +97,21 @@ function queriesBody(tiles: TileProducts, pass: "forward" | "queries"): string {
   const passing = (head: string) => (token: string, c: string) => `quadOf(${head}, start, passing, ${token}, ${c})`;
   const sliced = (head: string) => (token: string, c: string) => passing(head)(token, `firstQuad + ${c}`);
   const scores = tiles.dot({
-    id: "score",
     rows: (token, c) => `quadOf(owner, first, count, ${token}, ${c})`,
     columns: passing(keyHead),
     result: (r) => `s${r}`,
   });
   const pulled = tiles.dot({
-    id: "pulled",
     rows: (token, c) => `upOf(owner, first, count, ${token}, ${c})`,
     columns: passing(valueHead),
     result: (r) => `w${r}`,
   });
   const sum = tiles.outer({
-    id: "sum",
     factors: (r) => `s${r}`,
     matrix: sliced(pass === "forward" ? valueHead : keyHead),
     count: "passing",
     result: (r, n) => `acc${r}_${n}`,
   });
-  const products = pass === "forward" ? [scores, sum] : [scores, pulled, sum];
   const visible = list
     .map((r) => {
       const query = `vec4u(first + 4u * ty + ${rowOf(r)}u)`;
@@ -131,13 +127,11 @@ ${pass === "forward" ? forwardStart : queriesStart}
   for (var start = oldest; start < end; start += TILE) {
     let passing = min(TILE, end - start);
 ${list.map((r) => `    var s${r} = vec4f();${pass === "forward" ? "" : ` var w${r} = vec4f();`}`).join("\n")}
-    ${products.map(({ declare }) => declare).join("\n    ")}
-    ${scores.load}
-${scores.run(pass === "forward" ? sum.load : pulled.load)}
+${scores}
     let key = vec4u(start + 4u * tx) + vec4u(0u, 1u, 2u, 3u);
 ${visible}
-${pass === "forward" ? softmax(tiles) : `${pulled.run(sum.load)}\n${pullScores}`}
-${sum.run()}
+${pass === "forward" ? softmax(tiles) : `${pulled}\n${pullScores}`}
+${sum}
   }
 ${pass === "forward" ? forwardEnd(tiles) : queriesEnd(tiles)}`;
 }
@@ -238,26 +232,22 @@ function keysBody(tiles: TileProducts): string {
   const queries = (token: string, c: string) => `quadOf(head, start, passing, ${token}, ${c})`;
   const ups = (token: string, c: string) => `upOf(head, start, passing, ${token}, ${c})`;
   const scores = tiles.dot({
-    id: "score",
     rows: staying("keyHead"),
     columns: queries,
     result: (r) => `s${r}`,
   });
   const pulled = tiles.dot({
-    id: "pulled",
     rows: staying("valueHead"),
     columns: ups,
     result: (r) => `w${r}`,
   });
   const values = tiles.outer({
-    id: "value",
     factors: (r) => `s${r}`,
     matrix: (token, c) => ups(token, `firstQuad + ${c}`),
     count: "passing",
     result: (r, n) => `dv${r}_${n}`,
   });
   const keys = tiles.outer({
-    id: "key",
     factors: (r) => `w${r}`,
     matrix: (token, c) => queries(token, `firstQuad + ${c}`),
     count: "passing",
@@ -273,8 +263,6 @@ ${list.flatMap((r) => tiles.columns.map((n) => `  var dk${r}_${n} = vec4f(); var
     for (var start = first; start < end; start += TILE) {
       let passing = min(TILE, end - start);
 ${list.map((r) => `    var s${r} = vec4f(); var w${r} = vec4f();`).join("\n")}
-      ${[scores, pulled, values, keys].map(({ declare }) => declare).join("\n      ")}
-      ${scores.load}
       var logSum: vec4f; var pull: vec4f;
       for (var j = 0u; j < 4u; j++) {
         if (4u * tx + j < passing) {
@@ -283,7 +271,7 @@ ${list.map((r) => `    var s${r} = vec4f(); var w${r} = vec4f();`).join("\n")}
           pull[j] = pulls[at];
         }
       }
-${scores.run(values.load)}
+${scores}
       let query = vec4u(start + 4u * tx) + vec4u(0u, 1u, 2u, 3u);
       let isThere = query < vec4u(end);
 ${list
@@ -292,10 +280,10 @@ ${list
     return `      s${r} = select(vec4f(), exp(p.scale * s${r} - logSum), isThere & (query >= ${key}) & (query < ${key} + vec4u(p.window)));`;
   })
   .join("\n")}
-${values.run(pulled.load)}
-${pulled.run(keys.load)}
+${values}
+${pulled}
 ${list.map((r) => `      w${r} = p.scale * s${r} * (w${r} - pull);`).join("\n")}
-${keys.run()}
+${keys}
     }
   }
 ${tiles.store(

@@ -11,6 +11,8 @@ export interface CausalAttentionOptions {
   readonly scale: number;
   /** Positions that a token sees, itself included. Default: all. */
   readonly window?: number | undefined;
+  /** f16: operands of products are rounded to halves where a GPU has matrix units for the head size. Default f32. */
+  readonly precision?: "f32" | "f16" | undefined;
 }
 
 export interface CausalPlan {

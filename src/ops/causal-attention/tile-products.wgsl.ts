@@ -7,7 +7,8 @@
  *
  * A workgroup of 128 threads makes 64 rows: thread (ty, tx) has rows 4 ty … 4 ty + 3 and those 32 further, and columns
  * 4 tx … 4 tx + 3 (of a dot), or quads tx and tx + 16 of channels (of the others). Operands pass through workgroup memory in
- * pieces of 16 along the sum, the next one under way while one is used; 13 KiB are enough for any head size.
+ * pieces of 16 along the sum, the next one under way while one is used; 13 KiB are enough for any head size. A product's first
+ * piece is not fetched ahead of it: the registers that it would wait in are worth more.
  *
  * The order of a sum is fixed: by the pieces, and within a piece by the position (for `outer` every fourth position first).
  */
@@ -23,20 +24,13 @@ export const rowOf = (r: number): number => (r < 4 ? r : 28 + r);
 
 const TURNED = 17;
 
-/** One product. `load` fetches the first pieces and may stand anywhere before `run`. */
-export interface TileProduct {
-  readonly declare: string;
-  readonly load: string;
-  /** @param ahead what to fetch for the next product on the way. */
-  run(ahead?: string): string;
-}
-
-/** An element of an operand as a WGSL expression; zeros beyond its edges. */
+/**
+ * An element of an operand as a WGSL expression; zeros beyond its edges. Better without branches: loads behind one wait for each
+ * other.
+ */
 type Quad = (row: string, quad: string) => string;
 
 interface Rows {
-  /** Prefix of this product's variables. */
-  readonly id: string;
   /** Quad `quad` of line `row` of A. */
   readonly rows: Quad;
 }
@@ -111,35 +105,28 @@ var<workgroup> y: array<vec4f, ${Math.max(TILE * this.line, 16 * width, 4 * this
     return this.quads === 1 ? `if (thread < TILE) { ${stores.join(" ")} }` : stores.join(" ");
   };
 
-  /** @param result of row r: a vec4 of four columns. */
-  dot({
-    id,
-    rows,
-    columns,
-    result,
-  }: Rows & { readonly columns: Quad; readonly result: (r: number) => string }): TileProduct {
+  /** Statements. @param result of row r: a vec4 of four columns. */
+  dot({ rows, columns, result }: Rows & { readonly columns: Quad; readonly result: (r: number) => string }): string {
     const load = (quad: string) =>
       this.lineLoads()
         .map(
           (e) =>
-            `${id}X${e} = ${rows(this.lineAt(e), `${quad} + stagedQuad`)}; ${id}Y${e} = ${columns(this.lineAt(e), `${quad} + stagedQuad`)};`,
+            `nextX${e} = ${rows(this.lineAt(e), `${quad} + stagedQuad`)}; nextY${e} = ${columns(this.lineAt(e), `${quad} + stagedQuad`)};`,
         )
         .join("\n      ");
-    return {
-      declare: this.lineLoads()
-        .map((e) => `var ${id}X${e}: vec4f; var ${id}Y${e}: vec4f;`)
-        .join(" "),
-      load: load("0u"),
-      run: (ahead = "") => /* wgsl */ `
+    return /* wgsl */ `
+    {
+    ${this.lineLoads()
+      .map((e) => `var nextX${e}: vec4f; var nextY${e}: vec4f;`)
+      .join(" ")}
+      ${load("0u")}
     for (var quad = 0u; quad < D4; quad += QUADS) {
       workgroupBarrier();
-      ${this.stageLines("x", `${id}X`)}
-      ${this.stageLines("y", `${id}Y`)}
+      ${this.stageLines("x", "nextX")}
+      ${this.stageLines("y", "nextY")}
       workgroupBarrier();
       if (quad + QUADS < D4) {
       ${load("quad + QUADS")}
-      } else {
-      ${ahead}
       }
       for (var c = 0u; c < QUADS; c++) {
 ${range(4)
@@ -157,8 +144,8 @@ ${range(4)
   )
   .join("\n")}
       }
-    }`,
-    };
+    }
+    }`;
   }
 
   private readonly matrixLoads = (count: number) => range(Math.ceil((count * this.width) / TILE_THREADS));
@@ -171,38 +158,37 @@ ${range(4)
       })
       .join(" ");
 
-  /** @param matrix quad `quad` of the slice of row `row` of M. */
+  /** Statements. @param matrix quad `quad` of the slice of row `row` of M. */
   mixed({
-    id,
     rows,
     matrix,
     result,
-  }: Rows & { readonly matrix: Quad; readonly result: (r: number, n: number) => string }): TileProduct {
+  }: Rows & { readonly matrix: Quad; readonly result: (r: number, n: number) => string }): string {
     const count = 4 * this.quads;
     const load = (quad: string) =>
       [
-        ...this.lineLoads().map((e) => `${id}X${e} = ${rows(this.lineAt(e), `${quad} + stagedQuad`)};`),
+        ...this.lineLoads().map((e) => `nextX${e} = ${rows(this.lineAt(e), `${quad} + stagedQuad`)};`),
         ...this.matrixLoads(count).map((e) => {
           const at = `(thread + ${e * TILE_THREADS}u)`;
-          return `${id}Y${e} = ${matrix(`4u * (${quad}) + ${at} / WIDTH`, `${at} % WIDTH`)};`;
+          return `nextY${e} = ${matrix(`4u * (${quad}) + ${at} / WIDTH`, `${at} % WIDTH`)};`;
         }),
       ].join("\n      ");
-    return {
-      declare: [
-        ...this.lineLoads().map((e) => `var ${id}X${e}: vec4f;`),
-        ...this.matrixLoads(count).map((e) => `var ${id}Y${e}: vec4f;`),
-      ].join(" "),
-      load: load("0u"),
-      run: (ahead = "") => /* wgsl */ `
+    return /* wgsl */ `
+    {
+    ${this.lineLoads()
+      .map((e) => `var nextX${e}: vec4f;`)
+      .join(" ")}
+    ${this.matrixLoads(count)
+      .map((e) => `var nextY${e}: vec4f;`)
+      .join(" ")}
+      ${load("0u")}
     for (var quad = 0u; quad < D4; quad += QUADS) {
       workgroupBarrier();
-      ${this.stageLines("x", `${id}X`)}
-      ${this.stageMatrix(`${id}Y`, count)}
+      ${this.stageLines("x", "nextX")}
+      ${this.stageMatrix("nextY", count)}
       workgroupBarrier();
       if (quad + QUADS < D4) {
       ${load("quad + QUADS")}
-      } else {
-      ${ahead}
       }
       for (var c = 0u; c < QUADS; c++) {
 ${range(8)
@@ -221,55 +207,47 @@ ${range(8)
   )
   .join("\n")}
       }
-    }`,
-    };
+    }
+    }`;
   }
 
   /**
+   * Statements.
+   *
    * @param factors of row r: a vec4 of four columns, as `dot` leaves it.
    * @param count columns that count; pieces without one are left out.
    */
   outer({
-    id,
     factors,
     matrix,
     count,
     result,
   }: {
-    readonly id: string;
     readonly factors: (r: number) => string;
     readonly matrix: Quad;
     readonly count: string;
     readonly result: (r: number, n: number) => string;
-  }): TileProduct {
+  }): string {
     const load = (piece: number) =>
       this.matrixLoads(16)
         .map((e) => {
           const at = `(thread + ${e * TILE_THREADS}u)`;
-          return `${id}Y${e} = ${matrix(`${at} / WIDTH * 4u + ${piece}u`, `${at} % WIDTH`)};`;
+          return `nextY${e} = ${matrix(`${at} / WIDTH * 4u + ${piece}u`, `${at} % WIDTH`)};`;
         })
         .join("\n      ");
     const turned = (piece: number, first: number) =>
       `vec4f(${range(4)
         .map((r) => `${factors(first + r)}[${piece}]`)
         .join(", ")})`;
-    return {
-      declare: this.matrixLoads(16)
-        .map((e) => `var ${id}Y${e}: vec4f;`)
-        .join(" "),
-      load: load(0),
-      run: (ahead = "") =>
-        range(4)
-          .map(
-            (piece) => /* wgsl */ `
+    const pieces = range(4).map(
+      (piece) => /* wgsl */ `
     if (${count} > ${piece}u) {
       workgroupBarrier();
       x[tx * TURNED + ty] = ${turned(piece, 0)};
       x[tx * TURNED + 8u + ty] = ${turned(piece, 4)};
-      ${this.stageMatrix(`${id}Y`, 16)}
+      ${this.stageMatrix("nextY", 16)}
       workgroupBarrier();
       ${piece < 3 ? load(piece + 1) : ""}
-      ${piece === 0 ? ahead : ""}
       for (var t = 0u; t < 16u; t++) {
         let a0 = x[t * TURNED + ty];
         let a1 = x[t * TURNED + 8u + ty];
@@ -281,9 +259,15 @@ ${range(8)
   .join("\n")}
       }
     }`,
-          )
-          .join(""),
-    };
+    );
+    return /* wgsl */ `
+    {
+    ${this.matrixLoads(16)
+      .map((e) => `var nextY${e}: vec4f;`)
+      .join(" ")}
+      ${load(0)}
+${pieces.join("")}
+    }`;
   }
 }
 

@@ -6,8 +6,8 @@ import { expectNear } from "../../../test/near.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { buildStep } from "../../nn/step-buffer.js";
 import { upload, zeros } from "../../tensor/index.js";
+import { lightningGradientVariants } from "./gradient.launch-webgpu.js";
 import { lightningGradient } from "./lightning-attention.gradient.js";
-import { lightningGradientVariants } from "./lightning-attention.gradient.wgsl.js";
 import { lightningAttention } from "./lightning-attention.js";
 import { lightningAttentionReference } from "./lightning-attention.reference.js";
 

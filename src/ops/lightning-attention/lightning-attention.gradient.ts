@@ -6,17 +6,16 @@
  *   dS_0 = λ G_1
  *
  * It is computed in chunks, like the operation itself: the states before all chunks and the gradients of the states behind them
- * first, then every chunk by itself (specification A9). Nothing is kept between forward and backward pass but qkv and the state
- * before the step: the states between chunks are computed again.
+ * first, then every chunk by itself (specification A9). WebGPU keeps the states before the chunks of the forward pass (D · D / 64
+ * numbers a token and head); the CPU keeps the state before the step, and computes the others again.
  *
  * Axes      as in lightning-attention.ts; slopes are constants.
  * Precision float32.
  */
 import { type Backward, empty, type Keep, type Tensor, zeros } from "../../tensor/index.js";
-import type { Step } from "../step/layout.js";
 import { lightningGradientOnCpu } from "./gradient.launch-cpu.js";
 import { lightningGradientOnWebGpu } from "./gradient.launch-webgpu.js";
-import { copyOf, type LightningGradientInput } from "./plan.js";
+import { copyOf, type LightningGradientInput, type LightningPlan } from "./plan.js";
 
 export type { LightningGradientInput } from "./plan.js";
 
@@ -33,13 +32,22 @@ export function lightningGradient(input: LightningGradientInput): { readonly dQk
   return { dQkv, dState };
 }
 
-/** For `record`, with the inputs [qkv, state, decay]. `before`: a copy of the state, which the forward pass overwrites. */
-export function lightningBackward(qkv: Tensor, before: Tensor, decay: Tensor, step: Step): (keep: Keep) => Backward {
+/**
+ * For `record`, with the inputs [qkv, state, decay].
+ *
+ * @param before a copy of the state, which the forward pass overwrites. @param states those before all chunks: one of the two.
+ */
+export function lightningBackward(
+  { qkv, state, decay, step, precision }: LightningPlan,
+  before: Tensor | undefined,
+  states: Tensor | undefined,
+): (keep: Keep) => Backward {
   return (keep) => {
-    const [qkv_, state, decay_] = keep(qkv, before, decay);
+    const [qkv_, decay_, before_, states_] = keep(qkv, decay, before ?? state, states);
     return ([dOut]) => {
       if (!dOut) return [];
-      const { dQkv, dState } = lightningGradient({ qkv: qkv_, state, decay: decay_, dOut, step });
+      const input = { qkv: qkv_, state: before_, decay: decay_, dOut, step, precision };
+      const { dQkv, dState } = lightningGradient(states_ ? { ...input, states: states_ } : input);
       dState.dispose();
       return [dQkv.handOver()];
     };

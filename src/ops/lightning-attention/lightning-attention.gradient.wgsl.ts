@@ -42,16 +42,16 @@ ${lines("dQkv", 6, headDim, "read_write")}           // [T, H, 3, D]
 ${tilePlace}
 // Quad c of q (part 0), k or v of the chunk's token t; zeros beyond the edges.
 fn quadOfQkv(line: u32, t: u32, c: u32, part: u32, m: u32) -> vec4f {
-  if (t >= m || c >= D4) { return vec4f(); }
-  return loadQkv((line + t * p.heads) * 3u + part, c);
+  let value = loadQkv((line + min(t, m - 1u) * p.heads) * 3u + part, min(c, D4 - 1u));
+  return select(vec4f(), value, t < m && c < D4);
 }
 fn quadOfDOut(line: u32, t: u32, c: u32, m: u32) -> vec4f {
-  if (t >= m || c >= D4) { return vec4f(); }
-  return loadDOut(line + t * p.heads, c);
+  let value = loadDOut(line + min(t, m - 1u) * p.heads, min(c, D4 - 1u));
+  return select(vec4f(), value, t < m && c < D4);
 }
 fn quadOfState(line: u32, row: u32, c: u32) -> vec4f {
-  if (row >= D || c >= D4) { return vec4f(); }
-  return loadStates(line + row, c);
+  let value = loadStates(line + min(row, D - 1u), min(c, D4 - 1u));
+  return select(vec4f(), value, row < D && c < D4);
 }
 
 @compute @workgroup_size(${TILE_THREADS})
@@ -121,10 +121,9 @@ const columns = "let column = vec4i(i32(4u * tx)) + vec4i(0, 1, 2, 3);";
 const stateLines = (row: string, c: string) => `quadOfState(stateLine, 4u * firstQuad + ${row}, ${c})`;
 
 function queriesBody(tiles: TileProducts): string {
-  const past = tiles.dot({ id: "past", rows: up(), columns: stateLines, result: (r) => `dq${r}_0` });
-  const pulled = tiles.dot({ id: "pulled", rows: up(), columns: qkv(2), result: (r) => `w${r}` });
+  const past = tiles.dot({ rows: up(), columns: stateLines, result: (r) => `dq${r}_0` });
+  const pulled = tiles.dot({ rows: up(), columns: qkv(2), result: (r) => `w${r}` });
   const sum = tiles.outer({
-    id: "sum",
     factors: (r) => `w${r}`,
     matrix: qkv(1, SLICE),
     count: "m",
@@ -132,35 +131,30 @@ function queriesBody(tiles: TileProducts): string {
   });
   return `
 ${list.map((r) => `    var w${r} = vec4f();`).join("\n")}
-    ${[past, pulled, sum].map(({ declare }) => declare).join("\n    ")}
-    ${past.load}
-${past.run(pulled.load)}
+${past}
 ${scaled(tiles, ["dq"], (row) => `f32(${row} + 1u)`)}
-${pulled.run(sum.load)}
+${pulled}
     ${columns}
 ${decays(["w"], (row) => `${row} - column`)}
-${sum.run()}`;
+${sum}`;
 }
 
 function keysBody(tiles: TileProducts): string {
-  const future = tiles.dot({ id: "future", rows: qkv(2), columns: stateLines, result: (r) => `dk${r}_0` });
+  const future = tiles.dot({ rows: qkv(2), columns: stateLines, result: (r) => `dk${r}_0` });
   const turned = tiles.mixed({
-    id: "turned",
     rows: qkv(1),
     matrix: (row, c) => `quadOfState(stateLine, ${row}, firstQuad + ${c})`,
     result: (r, n) => `dv${r}_${n}`,
   });
-  const scores = tiles.dot({ id: "score", rows: qkv(1), columns: qkv(0), result: (r) => `s${r}` });
-  const pulled = tiles.dot({ id: "pulled", rows: qkv(2), columns: up(), result: (r) => `w${r}` });
+  const scores = tiles.dot({ rows: qkv(1), columns: qkv(0), result: (r) => `s${r}` });
+  const pulled = tiles.dot({ rows: qkv(2), columns: up(), result: (r) => `w${r}` });
   const values = tiles.outer({
-    id: "value",
     factors: (r) => `s${r}`,
     matrix: up(SLICE),
     count: "m",
     result: (r, n) => `dv${r}_${n}`,
   });
   const keys = tiles.outer({
-    id: "key",
     factors: (r) => `w${r}`,
     matrix: qkv(0, SLICE),
     count: "m",
@@ -168,27 +162,19 @@ function keysBody(tiles: TileProducts): string {
   });
   return `
     ${columns}
-    ${[future, turned, scores, pulled, values, keys].map(({ declare }) => declare).join("\n    ")}
-    ${future.load}
-${future.run(turned.load)}
-${turned.run(scores.load)}
+${future}
+${turned}
 ${scaled(tiles, ["dk", "dv"], (row) => `f32(max(m, ${row} + 1u) - 1u - ${row})`)}
     {
 ${list.map((r) => `    var s${r} = vec4f();`).join("\n")}
-${scores.run(values.load)}
+${scores}
 ${decays(["s"], (row) => `column - ${row}`)}
-${values.run(pulled.load)}
+${values}
     }
     {
 ${list.map((r) => `    var w${r} = vec4f();`).join("\n")}
-${pulled.run(keys.load)}
+${pulled}
 ${decays(["w"], (row) => `column - ${row}`)}
-${keys.run()}
+${keys}
     }`;
-}
-
-export function lightningGradientVariants(): WebGpuKernel[] {
-  return [1, 6, 8, 24, 64, 80, 128, 250].flatMap((headDim) =>
-    (["queries", "keys"] as const).map((pass) => lightningGradientKernel(pass, headDim)),
-  );
 }

@@ -9,6 +9,14 @@ export const MAX_HEAD_DIM = 256;
 /** B of the CPU kernel, which has the same constant. */
 export const BLOCK_TOKENS = 32;
 
+export interface LightningAttentionOptions {
+  /**
+   * f16: operands of the gradient's products within chunks are rounded to halves, where a GPU has matrix units for the head size.
+   * Default f32. The operation itself is float32 always.
+   */
+  readonly precision?: "f32" | "f16" | undefined;
+}
+
 export interface LightningPlan {
   /** [T, H, 3, D]. */
   readonly qkv: Tensor;
@@ -21,6 +29,8 @@ export interface LightningPlan {
   readonly heads: number;
   readonly headDim: number;
   readonly step: Step;
+  /** Of the gradient; see LightningAttentionOptions. */
+  readonly precision?: "f32" | "f16" | undefined;
 }
 
 /** Each row reads and writes its state once. */
@@ -35,14 +45,18 @@ export function costOf({ qkv, out, heads, headDim, step }: LightningPlan): Cost 
 
 export interface LightningGradientInput {
   readonly qkv: Tensor;
-  /** [slots, H, D, D] before the step. */
+  /** [slots, H, D, D] before the step; where `states` are given only its shape counts. */
   readonly state: Tensor;
+  /** WebGPU: [chunk, H, D·D], as the forward pass made them. */
+  readonly states?: Tensor | undefined;
   readonly decay: Tensor;
   /** [T, H·D]. */
   readonly dOut: Tensor;
   /** Gradient of the state after the step; nothing: zero. */
   readonly dFinal?: Tensor | undefined;
   readonly step: Step;
+  /** See LightningAttentionOptions. */
+  readonly precision?: "f32" | "f16" | undefined;
 }
 
 export function copyOf(device: Device, tensor: Tensor): Tensor {
