@@ -20,22 +20,22 @@ export function causalAttentionReference(o: CausalReferenceInput): Float64Array 
     for (let t = firstToken; t < firstToken + tokenCount; t++) {
       for (let h = 0; h < heads; h++) {
         const g = Math.floor((h * kvHeads) / heads);
-        const keys = Array.from({ length: t - firstToken + 1 }, (_, i) => firstToken + i).filter((j) => t - j < window);
-        const scores = keys.map((j) => {
+        const first = Math.max(firstToken, t - window + 1);
+        const query = (t * columns + h) * D;
+        const weights = new Float64Array(t - first + 1);
+        let best = Number.NEGATIVE_INFINITY;
+        for (let j = first; j <= t; j++) {
+          const key = (j * columns + heads + g) * D;
           let sum = 0;
-          for (let c = 0; c < D; c++) {
-            sum += qkv[(t * columns + h) * D + c]! * qkv[(j * columns + heads + g) * D + c]!;
-          }
-          return sum * scale;
-        });
-        const best = Math.max(...scores);
-        const weights = scores.map((score) => Math.exp(score - best));
-        const total = weights.reduce((a, b) => a + b, 0);
-        for (const [i, j] of keys.entries()) {
-          for (let c = 0; c < D; c++) {
-            const value = qkv[(j * columns + heads + kvHeads + g) * D + c]!;
-            out[(t * heads + h) * D + c]! += (weights[i]! / total) * value;
-          }
+          for (let c = 0; c < D; c++) sum += qkv[query + c]! * qkv[key + c]!;
+          weights[j - first] = sum * scale;
+          best = Math.max(best, sum * scale);
+        }
+        let total = 0;
+        for (let j = first; j <= t; j++) total += weights[j - first] = Math.exp(weights[j - first]! - best);
+        for (let j = first; j <= t; j++) {
+          const value = (j * columns + heads + kvHeads + g) * D;
+          for (let c = 0; c < D; c++) out[(t * heads + h) * D + c]! += (weights[j - first]! / total) * qkv[value + c]!;
         }
       }
     }

@@ -7,10 +7,12 @@ import { causalAttention, causalAttentionVariants } from "./causal-attention.js"
 import { causalAttentionReference } from "./causal-attention.reference.js";
 
 const cases = [
-  { name: "one token", lengths: [1], heads: 1, kvHeads: 1, headDim: 4 },
+  { name: "one token", lengths: [1], heads: 1, kvHeads: 1, headDim: 6 },
   { name: "rows of different lengths", lengths: [3, 6, 1], heads: 2, kvHeads: 1, headDim: 6 },
-  { name: "no groups", lengths: [5], heads: 3, kvHeads: 3, headDim: 8 },
-  { name: "a window", lengths: [7, 2], heads: 2, kvHeads: 2, headDim: 4, window: 3 },
+  { name: "no groups", lengths: [5], heads: 3, kvHeads: 3, headDim: 6 },
+  { name: "a window", lengths: [7, 2], heads: 2, kvHeads: 2, headDim: 8, window: 3 },
+  { name: "more than a tile, a group of four", lengths: [1, 65], heads: 4, kvHeads: 1, headDim: 6 },
+  { name: "a window over tiles", lengths: [70], heads: 1, kvHeads: 1, headDim: 8, window: 34 },
 ];
 
 describe.each(await devices())("causal attention and its gradient on $label", (device) => {

@@ -10,6 +10,7 @@ import type { WebGpuKernel } from "../../device/index.js";
 import { params } from "../../device/index.js";
 import { empty, record, ShapeError, type Tensor } from "../../tensor/index.js";
 
+/** In elements, or vectors of four where the variant has them. */
 const columnParams = params({
   elements: "u32",
   width: "u32",
@@ -19,13 +20,14 @@ const columnParams = params({
   toFirst: "u32",
 });
 
-export const columnsKernel: WebGpuKernel = {
-  label: "columns",
+const columnsKernel = (vectors: boolean): WebGpuKernel => ({
+  label: `columns${vectors ? " vectors" : ""}`,
   code: /* wgsl */ `
+alias Element = ${vectors ? "vec4f" : "f32"};
 ${columnParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Element>;
+@group(0) @binding(2) var<storage, read_write> y: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -35,7 +37,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let column = i % p.width;
   y[row * p.toStride + p.toFirst + column] = x[row * p.fromStride + p.fromFirst + column];
 }`,
-};
+});
+
+const single = columnsKernel(false);
+const vectors = columnsKernel(true);
+
+export const columnsVariants = (): WebGpuKernel[] => [single, vectors];
 
 interface Place {
   readonly tensor: Tensor;
@@ -54,17 +61,20 @@ function copyColumns(from: Place, to: Place, rows: number, width: number): void 
     });
     return;
   }
-  const groups = Math.ceil((rows * width) / 64);
+  const isWide = [width, from.stride, from.first, to.stride, to.first].every((size) => size % 4 === 0);
+  const unit = isWide ? 4 : 1;
+  const elements = (rows * width) / unit;
+  const groups = Math.ceil(elements / 64);
   const grid = Math.min(groups, 65_535);
-  device.run(columnsKernel, {
+  device.run(isWide ? vectors : single, {
     buffers: [from.tensor, to.tensor],
     params: columnParams.write({
-      elements: rows * width,
-      width,
-      fromStride: from.stride,
-      fromFirst: from.first,
-      toStride: to.stride,
-      toFirst: to.first,
+      elements,
+      width: width / unit,
+      fromStride: from.stride / unit,
+      fromFirst: from.first / unit,
+      toStride: to.stride / unit,
+      toFirst: to.first / unit,
     }),
     grid: [grid, Math.ceil(groups / grid)],
     cost,

@@ -48,6 +48,11 @@ export interface StatesVariant {
   readonly headDim: number;
   /** A workgroup walks along a row, from and to `state`; else it takes one chunk, from zero. */
   readonly walk: boolean;
+  /**
+   * What q and dO of a chunk add to the gradient of the state before it, in the place of what k and v add to the state
+   * behind it. Never walks.
+   */
+  readonly isGradient?: boolean;
 }
 
 /** Tiles of 64 × 64 that a head's state is made of. */
@@ -56,8 +61,8 @@ export const stateTiles = (headDim: number): number => Math.ceil(headDim / 64) *
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /**
- * Buffers: rows, decay, qkv, states [chunk, H, D, D], and `state` [slots, H, D, D] where rows are walked. Grid: x: heads ·
- * tiles; y: rows, or chunks.
+ * Buffers: rows, decay, qkv, states [chunk, H, D, D], and `state` [slots, H, D, D] where rows are walked, or dOut for
+ * gradients. Grid: x: heads · tiles; y: rows, or chunks.
  *
  * Thread (ty, tx) has key channels 4 ty … 4 ty + 3 and those 32 further, and quad tx of value channels.
  */
@@ -78,13 +83,14 @@ ${declare}v${e} = loadValues(line, thread + ${e * THREADS}u, ${start}, end, valu
   // Threads beyond the head's channels repeat its last ones, and store nothing.
   const inPiece = (quad: string, end: number) => (pieceQuads >= end ? quad : `min(${quad}, QUADS - 1u)`);
   return {
-    label: `lightning-attention states D=${v.headDim}${v.walk ? " walk" : ""}`,
+    label: `lightning-attention ${v.isGradient ? "state gradients" : "states"} D=${v.headDim}${v.walk ? " walk" : ""}`,
     code: /* wgsl */ `
 ${head(v.headDim)}
 ${v.walk ? "" : rowOfChunk}
 ${lines("qkv", 3, v.headDim, "read")}        // [T, H, 3, D]
 ${lines("states", 4, v.headDim, "read_write")}     // [chunk, H, D, D]
 ${v.walk ? lines("state", 5, v.headDim, "read_write") : ""}
+${v.isGradient ? lines("dOut", 5, v.headDim, "read") : ""}        // [T, H, D]
 const ACROSS = ${across}u;
 const STEP = ${step}u;           // tokens of a piece
 const QUADS = ${pieceQuads}u;          // of a token in a piece: software adapters take long over workgroup memory
@@ -96,15 +102,20 @@ fn loadKeys(line: u32, n: u32, start: u32, end: u32, slope: f32, firstQuad: u32)
   let token = start + n / QUADS;
   let c = firstQuad + n % QUADS;
   if (n >= SIDE || token >= end || c >= D4) { return vec4f(); }
-  // λ to the number of tokens that follow in the chunk.
+${
+  v.isGradient
+    ? `  // λ to the number of tokens up to this one.
+  return exp(-slope * f32(token % C + 1u)) * loadQkv((line + token * p.heads) * 3u, c);`
+    : `  // λ to the number of tokens that follow in the chunk.
   let weight = exp(-slope * f32(min((token / C + 1u) * C, end) - 1u - token));
-  return weight * loadQkv((line + token * p.heads) * 3u + 1u, c);
+  return weight * loadQkv((line + token * p.heads) * 3u + 1u, c);`
+}
 }
 fn loadValues(line: u32, n: u32, start: u32, end: u32, firstQuad: u32) -> vec4f {
   let token = start + n / QUADS;
   let c = firstQuad + n % QUADS;
   if (n >= SIDE || token >= end || c >= D4) { return vec4f(); }
-  return loadQkv((line + token * p.heads) * 3u + 2u, c);
+  return ${v.isGradient ? "loadDOut(line + token * p.heads, c)" : "loadQkv((line + token * p.heads) * 3u + 2u, c)"};
 }
 
 @compute @workgroup_size(${THREADS})
@@ -193,11 +204,13 @@ const keyOf = (r: number): number => (r < 4 ? r : 28 + r);
 /**
  * Buffers: rows, decay, state [slots, H, D, D], states. Grid: x: numbers of a row's state; y, z: rows.
  *
- * The chunks' sums become the states before them; `state` becomes the one behind the last.
+ * The chunks' sums become the states before them; `state` becomes the one behind the last. In reverse: sums of gradients become
+ * the gradients of the states behind the chunks, and `state`, the gradient of the one behind the last, that of the one before
+ * the first.
  */
-export function scanKernel(headDim: number): WebGpuKernel {
+export function scanKernel(headDim: number, isReverse = false): WebGpuKernel {
   return {
-    label: `lightning-attention scan D=${headDim}`,
+    label: `lightning-attention scan D=${headDim}${isReverse ? " reverse" : ""}`,
     code: /* wgsl */ `
 ${head(headDim)}
 @group(0) @binding(3) var<storage, read_write> state: array<f32>;
@@ -214,12 +227,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let count = u32(word.y);
   let slope = decay[index / (D * D)];
   var s = state[u32(word.z) * size + index];
-  var at = firstChunk(row) * size + index;
-  for (var begin = 0u; begin < count; begin += C) {
+  let first = firstChunk(row);
+  let chunks = (count + C - 1u) / C;
+  for (var n = 0u; n < chunks; n++) {
+    let chunk = ${isReverse ? "chunks - 1u - n" : "n"};
+    let at = (first + chunk) * size + index;
     let sum = states[at];
     states[at] = s;
-    s = exp(-slope * f32(min(C, count - begin))) * s + sum;
-    at += size;
+    s = exp(-slope * f32(min(C, count - chunk * C))) * s + sum;
   }
   state[u32(word.z) * size + index] = s;
 }`,

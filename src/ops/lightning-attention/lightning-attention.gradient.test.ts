@@ -6,8 +6,8 @@ import { expectNear } from "../../../test/near.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { buildStep } from "../../nn/step-buffer.js";
 import { upload, zeros } from "../../tensor/index.js";
+import { lightningGradientVariants } from "./gradient.launch-webgpu.js";
 import { lightningGradient } from "./lightning-attention.gradient.js";
-import { lightningGradientVariants } from "./lightning-attention.gradient.wgsl.js";
 import { lightningAttention } from "./lightning-attention.js";
 import { lightningAttentionReference } from "./lightning-attention.reference.js";
 
@@ -22,15 +22,26 @@ const rows = [
 const ids = (count: number) => new Array<number>(count).fill(0);
 
 describe.each(await devices())("gradients of lightning attention on $label", (device) => {
-  test("of q, k and v, from zero states", async () => {
+  test.each([
+    { name: "rows in other slots", rows },
+    { name: "one token", rows: [{ firstToken: 0, tokenCount: 1, slot: 0 }] },
+    {
+      name: "more than a chunk",
+      rows: [
+        { firstToken: 0, tokenCount: 2, slot: 0 },
+        { firstToken: 2, tokenCount: 66, slot: 1 },
+      ],
+    },
+  ])("of q, k and v, from zero states: $name", async ({ rows }) => {
     using decay = upload(device, slopes, [H]);
     using state = zeros(device, [2, H, D, D]);
     using step = buildStep(
       device,
       rows.map(({ slot, tokenCount }) => ({ slot, past: 0, ids: ids(tokenCount) })),
     );
+    const T = rows.reduce((sum, { tokenCount }) => sum + tokenCount, 0);
     await expectGradients(device, {
-      operands: { qkv: { shape: [8, H * 3 * D] } },
+      operands: { qkv: { shape: [T, H * 3 * D] } },
       run: ({ qkv }) => {
         device.clear(state);
         return lightningAttention(qkv!, state, decay, step);
@@ -47,8 +58,24 @@ describe.each(await devices())("gradients of lightning attention on $label", (de
     });
   });
 
+  test("a dead row has no gradient", async () => {
+    await device.scope(async () => {
+      const { dQkv } = lightningGradient({
+        qkv: upload(device, fill(2 * H * 3 * D, 1), [2, H * 3 * D]),
+        state: upload(device, fill(H * D * D, 2), [1, H, D, D]),
+        decay: upload(device, slopes, [H]),
+        dOut: upload(device, fill(2 * H * D, 3), [2, H * D]),
+        step: buildStep(device, [
+          { slot: 0, past: 0, ids: ids(1) },
+          { slot: -1, past: 0, ids: ids(1) },
+        ]),
+      });
+      expect((await dQkv.readFloat32()).subarray(H * 3 * D)).toEqual(new Float32Array(H * 3 * D));
+    });
+  });
+
   test("of the state before the step, and through the state after it", async () => {
-    const T = 4;
+    const T = 70;
     const size = H * D * D;
     const [qkv, initial, dOut, dFinal] = [fill(T * H * 3 * D, 1), fill(size, 2), fill(T * H * D, 3), fill(size, 4)];
     const loss = (q: Float64Array, s: Float64Array) => {

@@ -1,6 +1,6 @@
 /** Chooses and launches the WebGPU kernels of lightning attention. */
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
-import { empty } from "../../tensor/index.js";
+import { empty, type Tensor } from "../../tensor/index.js";
 import {
   chunkSlots,
   outputSlices,
@@ -11,7 +11,7 @@ import {
   stateTiles,
 } from "./chunks.wgsl.js";
 import { decodeKernel, decodeSlices, lightningParams } from "./lightning-attention.wgsl.js";
-import { costOf, type LightningPlan } from "./plan.js";
+import { costOf, folded, type LightningPlan } from "./plan.js";
 
 /** Fewer workgroups than this leave a big GPU idle (132 multiprocessors in an H100). */
 const ENOUGH_WORKGROUPS = 128;
@@ -28,12 +28,15 @@ function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
   return kernel;
 }
 
-/** @param busyWorkgroups with fewer, rows are not walked: their chunks are taken side by side, and a scan follows. */
+/**
+ * @param busyWorkgroups with fewer, rows are not walked: their chunks are taken side by side, and a scan follows.
+ * @returns the states before all chunks, [chunk, H, D·D], which the caller owns; none in a decode step.
+ */
 export function lightningOnWebGpu(
   device: WebGpuDevice,
   plan: LightningPlan,
   busyWorkgroups = device.isSoftware ? 0 : ENOUGH_WORKGROUPS,
-): void {
+): Tensor | undefined {
   const { qkv, state, decay, out, heads, headDim, step } = plan;
   const rows = step.rowCount;
   const params = lightningParams.write({ heads, rows });
@@ -48,7 +51,7 @@ export function lightningOnWebGpu(
         cost: costOf(plan),
       },
     );
-    return;
+    return undefined;
   }
   const chunks = chunkSlots(step.tokenCount, rows);
   const states = empty(device, [chunks, heads, headDim * headDim], "f32", "lightning states");
@@ -88,13 +91,7 @@ export function lightningOnWebGpu(
       },
     },
   );
-  states.dispose();
-}
-
-/** A grid's y and z for `count` of something; kernels undo it with 65,535. */
-function folded(count: number): [number, number] {
-  const width = Math.min(count, 65_535);
-  return [width, Math.ceil(count / width)];
+  return states;
 }
 
 /** All kernels at head sizes that stand for all: smallest, odd, multiples of four and of 32, the largest. */
@@ -103,7 +100,9 @@ export function lightningAttentionVariants(): WebGpuKernel[] {
     decodeKernel({ headDim }),
     statesKernel({ headDim, walk: true }),
     statesKernel({ headDim, walk: false }),
+    statesKernel({ headDim, walk: false, isGradient: true }),
     scanKernel(headDim),
+    scanKernel(headDim, true),
     outputsKernel(headDim),
   ]);
 }

@@ -24,12 +24,13 @@
  */
 import { activeTape, empty, record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
-import { copyOf, lightningBackward } from "./lightning-attention.gradient.js";
+import { lightningBackward } from "./lightning-attention.gradient.js";
 import { lightningOnCpu } from "./lightning-attention.launch-cpu.js";
 import { lightningOnWebGpu } from "./lightning-attention.launch-webgpu.js";
-import { type LightningPlan, MAX_HEAD_DIM } from "./plan.js";
+import { copyOf, type LightningAttentionOptions, type LightningPlan, MAX_HEAD_DIM } from "./plan.js";
 
 export { lightningAttentionVariants } from "./lightning-attention.launch-webgpu.js";
+export type { LightningAttentionOptions } from "./plan.js";
 
 /**
  * Attention of every token of the step to its sequence's state and to the row's tokens up to itself.
@@ -43,7 +44,13 @@ export { lightningAttentionVariants } from "./lightning-attention.launch-webgpu.
  * Cost: 5·H·D² FLOPs a token in a decode step, which reads and writes the state once; in blocks about
  * 4·H·D² + 2·H·D·B a token.
  */
-export function lightningAttention(qkv: Tensor, state: Tensor, decay: Tensor, step: Step): Tensor {
+export function lightningAttention(
+  qkv: Tensor,
+  state: Tensor,
+  decay: Tensor,
+  step: Step,
+  options: LightningAttentionOptions = {},
+): Tensor {
   const [slots, heads, headDim] = state.shape;
   if (
     slots === undefined ||
@@ -64,17 +71,20 @@ export function lightningAttention(qkv: Tensor, state: Tensor, decay: Tensor, st
     throw new TypeError("lightningAttention: the step lives on another device than state");
 
   const out = empty(device, [step.tokenCount, heads * headDim], "f32", "lightning attention");
-  // The state is overwritten, and its gradient begins with what it was.
-  const before = activeTape() ? copyOf(device, state) : undefined;
-  const plan: LightningPlan = { qkv, state, decay, out, heads, headDim, step };
-  if (step.tokenCount > 0 && heads > 0) {
-    if (device.kind === "webgpu") lightningOnWebGpu(device, plan);
+  const isRecorded = activeTape() !== undefined;
+  const plan: LightningPlan = { qkv, state, decay, out, heads, headDim, step, precision: options.precision };
+  const isEmpty = step.tokenCount === 0 || heads === 0;
+  // The gradient begins with the state that was, which is overwritten: the chunks' states know it, where there are any.
+  const copies = isRecorded && (device.kind === "cpu" || step.isDecode);
+  const before = copies ? copyOf(device, state) : undefined;
+  let states: Tensor | undefined;
+  if (!isEmpty) {
+    if (device.kind === "webgpu") states = lightningOnWebGpu(device, plan);
     else lightningOnCpu(device, plan);
   }
-  if (before) {
-    record("lightningAttention", [qkv, state, decay], [out], lightningBackward(qkv, before, decay, step));
-    before.dispose();
-  }
+  if (isRecorded) record("lightningAttention", [qkv, state, decay], [out], lightningBackward(plan, before, states));
+  before?.dispose();
+  states?.dispose();
   return out;
 }
 

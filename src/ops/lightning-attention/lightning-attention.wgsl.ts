@@ -26,9 +26,10 @@ ${isWritable ? `fn store${function_}(line: u32, c: u32, value: vec4f) { ${name}[
   return /* wgsl */ `
 @group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<f32>;
 fn load${function_}(line: u32, c: u32) -> vec4f {
-  var value = vec4f(0.0);
-  for (var e = 0u; e < min(4u, D - 4u * c); e++) { value[e] = ${name}[line * D + 4u * c + e]; }
-  return value;
+  let at = line * D + 4u * c;
+  // What is read behind the line's end, or the array's, is dropped: loads without branches do not wait for each other.
+  let value = vec4f(${name}[at], ${name}[at + 1u], ${name}[at + 2u], ${name}[at + 3u]);
+  return select(vec4f(), value, vec4u(4u * c) + vec4u(0u, 1u, 2u, 3u) < vec4u(D));
 }
 ${
   isWritable

@@ -5,7 +5,7 @@ import { expectNear } from "../../../test/near.js";
 import { WebGpuDevice } from "../../device/index.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
-import { rmsNormGradientKernel } from "./rms-norm.gradient.wgsl.js";
+import { rmsNormGradientVariants } from "./rms-norm.gradient.wgsl.js";
 import { rmsNorm } from "./rms-norm.js";
 import { rmsNormWebGpuKernels } from "./rms-norm.launch-webgpu.js";
 import { rmsNormReference } from "./rms-norm.reference.js";
@@ -48,8 +48,12 @@ describe.each(tested)("rmsNorm on $label", ({ device }) => {
     expect(device.memory.live).toBe(liveBefore);
   });
 
-  test("gradients", async () => {
-    const [T, C] = [5, 37];
+  test.each([
+    [1, 8],
+    [5, 37],
+    [65, 12],
+    [34, 68],
+  ])("gradients of %i tokens of %i channels", async (T, C) => {
     await expectGradients(device, {
       operands: { x: { shape: [T, C] }, weight: { shape: [C] } },
       run: ({ x, weight }) => rmsNorm(x!, weight!, { eps: 1e-5 }),
@@ -67,7 +71,10 @@ describe.each(tested)("rmsNorm on $label", ({ device }) => {
 });
 
 test("every WebGPU variant compiles without a message", async () => {
-  for (const { kernel, messages } of await compileOnNullBackend([...rmsNormWebGpuKernels(), rmsNormGradientKernel])) {
+  for (const { kernel, messages } of await compileOnNullBackend([
+    ...rmsNormWebGpuKernels(),
+    ...rmsNormGradientVariants(),
+  ])) {
     expect(messages, kernel.label).toEqual([]);
   }
 });

@@ -21,9 +21,10 @@ export interface RotateOptions {
   readonly rope: RopeTable;
 }
 
-const kernel: WebGpuKernel = { label: "rotate", code: rotateKernel };
+const plain = rotateKernel(false);
+const vectors = rotateKernel(true);
 
-export const rotateVariants = (): WebGpuKernel[] => [kernel];
+export const rotateVariants = (): WebGpuKernel[] => [plain, vectors];
 
 /** @returns f32 [T, (H + 2G)·D]. @throws {ShapeError} */
 export function rotate(x: Tensor, o: RotateOptions, step: Step): Tensor {
@@ -55,16 +56,18 @@ function turned(x: Tensor, { heads, kvHeads, headDim, rope }: RotateOptions, ste
       cost,
     });
   } else {
-    const groups = Math.ceil(x.size / 64);
+    const isWide = headDim % 4 === 0 && rope.rotaryDim % 8 === 0;
+    const unit = isWide ? 4 : 1;
+    const groups = Math.ceil(x.size / unit / 64);
     const width = Math.min(groups, 65_535);
-    device.run(kernel, {
+    device.run(isWide ? vectors : plain, {
       buffers: [x, step.tokens, rope.table, y],
       params: rotateParams.write({
-        elements: x.size,
+        elements: x.size / unit,
         columns,
         turnedHeads,
-        headDim,
-        rotaryDim: rope.rotaryDim,
+        headDim: headDim / unit,
+        rotaryDim: rope.rotaryDim / unit,
         highLines: rope.highLines,
         direction,
       }),

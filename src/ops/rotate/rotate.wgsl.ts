@@ -1,7 +1,8 @@
-/** Rotary embedding into a new tensor on WebGPU: a thread an element. */
-import { params } from "../../device/index.js";
+/** Rotary embedding into a new tensor on WebGPU: a thread an element, or four where the sizes allow. */
+import { params, type WebGpuKernel } from "../../device/index.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
 
+/** Sizes in elements, or vectors of four where the variant has them. */
 export const rotateParams = params({
   elements: "u32",
   /** Heads of a token: q, k and v. */
@@ -14,14 +15,17 @@ export const rotateParams = params({
   direction: "f32",
 });
 
-export const rotateKernel = /* wgsl */ `
+export const rotateKernel = (vectors: boolean): WebGpuKernel => ({
+  label: `rotate${vectors ? " vectors" : ""}`,
+  code: /* wgsl */ `
+alias Element = ${vectors ? "vec4f" : "f32"};
 ${rotateParams.wgsl}
 const LOW = ${LOW_POSITIONS}u;
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // [T, heads, D]
+@group(0) @binding(1) var<storage, read> x: array<Element>;          // [T, heads, D]
 @group(0) @binding(2) var<storage, read> tokens: array<vec4i>;   // id, position, row, slot
-@group(0) @binding(3) var<storage, read> table: array<f32>;      // [LOW + highLines, rotaryDim]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> table: array<Element>;      // [LOW + highLines, rotaryDim]
+@group(0) @binding(4) var<storage, read_write> y: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -45,4 +49,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   } else {
     y[i] = x[i] * cosine + x[i - half] * sine;
   }
-}`;
+}`,
+});
