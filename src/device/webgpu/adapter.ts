@@ -2,7 +2,7 @@
 import { NoDeviceError } from "../errors.js";
 import { chooseSoftwareDriver, dawn, isNode, mayHaveDriver } from "./dawn.js";
 
-export type OptionalFeature = "f16" | "subgroups" | "subgroupMatrix" | "timestamps";
+export type OptionalFeature = "f16" | "subgroups" | "subgroupMatrix" | "integerDots" | "timestamps";
 
 export interface WebGpuOptions {
   /** Take a software adapter where there is no other. Default false. */
@@ -40,6 +40,8 @@ export interface WebGpuFeatures {
   readonly subgroupSize: { readonly min: number; readonly max: number };
   /** Shapes of WGSL's `enable chromium_experimental_subgroup_matrix`; empty without it. */
   readonly subgroupMatrix: readonly SubgroupMatrixConfig[];
+  /** WGSL's `dot4I8Packed` and its kin. */
+  readonly integerDots: boolean;
   readonly timestamps: boolean;
 }
 
@@ -115,6 +117,8 @@ export async function openGpu(options: WebGpuOptions): Promise<OpenedGpu> {
   const f16 = has("shader-f16");
   const matrices = has("chromium-experimental-subgroup-matrix") ? [...(info.subgroupMatrixConfigs ?? [])] : [];
   const limits = device.limits;
+  // A feature of the language, not of the adapter; browsers did not always list them.
+  const language: WGSLLanguageFeatures | undefined = gpu.wgslLanguageFeatures;
   return {
     gpu,
     adapter,
@@ -128,6 +132,7 @@ export async function openGpu(options: WebGpuOptions): Promise<OpenedGpu> {
       subgroupMatrix: matrices
         .map((c) => ({ component: c.componentType, result: c.resultComponentType, M: c.M, N: c.N, K: c.K }))
         .filter((c) => f16 || (c.component !== "f16" && c.result !== "f16")),
+      integerDots: (language?.has("packed_4x8_integer_dot_product") ?? false) && !off.has("integerDots"),
       timestamps: has("timestamp-query"),
     },
     limits: {

@@ -1,7 +1,7 @@
 /** WebGPU kernels behind attention's sums: the parts of a decode step put together, and the values' rotation undone. */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
-import { partWidth } from "./decode.wgsl.js";
+import { partWidth } from "./lanes.js";
 import { literal } from "./unpack.wgsl.js";
 
 export interface FinishVariant {

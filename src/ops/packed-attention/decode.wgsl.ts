@@ -2,20 +2,23 @@
  * WebGPU kernel of a decode step's attention over packed pages: one query, a share of the context.
  *
  * L lanes share a token, its keys and its values alike: each scores its channels of the key, the lanes add up, and each then
- * weighs its channels of the same token's value, so probabilities never leave registers and a page needs no barrier. A
- * workgroup takes a page at a time, L tokens a lane. Dequantising is folded (spec D4): groups' scales and offsets meet sums,
- * never elements; scales of channels are multiplied onto q once a block of tokens.
+ * weighs its channels of the same token's value, so probabilities never leave registers. A workgroup takes a page at a time,
+ * L tokens a lane. Dequantising is folded (spec D4): groups' scales and offsets meet sums, never elements; scales of channels
+ * are multiplied onto q once a block of tokens.
  *
- * With subgroups the running maximum is one of the subgroup and rises only now and then; without, lanes exchange through
- * workgroup memory and keep a maximum each. Maxima meet at the end. Scores are in units of log 2: q is scaled by log2 e.
+ * Each lane keeps a maximum, which follows only when scores rise by much; maxima meet at the end. Without subgroups lanes
+ * exchange through workgroup memory. Scores are in units of log 2: q is scaled by log2 e.
  */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
 import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections, type SideFormat } from "../packed-kv/format.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
-import { DECODE_THREADS, type LaneShare, laneShare } from "./lanes.js";
+import { FIRST_CENTRE, integerValueUnit, transposed, weightWords } from "./integer-dots.wgsl.js";
+import { integerScores } from "./integer-scores.wgsl.js";
+import { DECODE_THREADS, type LaneShare, laneShare, partWidth } from "./lanes.js";
+import { MARKED_BINDING, nearWgsl, SIDE_BINDING } from "./near.wgsl.js";
 import { packedEndWgsl } from "./packed-end.wgsl.js";
-import { literal, unpackUnit } from "./unpack.wgsl.js";
+import { each, literal, unpackUnit, upTo } from "./unpack.wgsl.js";
 
 export interface DecodeVariant {
   readonly format: PackedFormat;
@@ -26,6 +29,13 @@ export interface DecodeVariant {
   readonly subgroups: boolean;
   /** The store has bits of tokens to be left out. */
   readonly skips: boolean;
+  /** Products with 2-bit codes as integers; see integer-dots.wgsl.ts. Lanes must be 4 or 8, and divide a row's words. */
+  readonly integerKeys: boolean;
+  readonly integerValues: boolean;
+  /** The first GROUP workgroups of a group's take what is not packed, and write part `nearPart`; false: a launch of its own does. */
+  readonly near: boolean;
+  /** With `near`: there is a side store. */
+  readonly side: boolean;
 }
 
 export const decodeParams = params({
@@ -38,6 +48,7 @@ export const decodeParams = params({
   splits: "u32",
   /** Where this launch's parts begin. */
   firstPart: "u32",
+  nearPart: "u32",
   scale: "f32",
   /** Of `blocks` or `skips`: numbers of a slot. */
   tableWidth: "u32",
@@ -49,16 +60,10 @@ export const decodeParams = params({
   scoreStride: "u32",
 });
 
-/** Numbers of a part of a head: D sums, the maximum, the sum of probabilities, two unused. */
-export const partWidth = (headDim: number): number => headDim + 4;
-
-/** [0, 1, …, n − 1] */
-const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-const each = <T>(list: readonly T[], text: (item: T) => string): string => list.map(text).join("\n");
-
 /**
  * Buffers: qkv, values, pageTable, tokens, cuts, parts, keys (or, with ropeAtRead, `scores` [T, H, scoreStride]), then as the
- * format has them: `blocks` or `skips`; `meanTerms`, the rotary table and `pairs`. Grid: [H / group, T, splits].
+ * format has them: `blocks` or `skips`; `meanTerms`, the rotary table and `pairs`; with `near` also `side` and `markedTokens`.
+ * Grid: [H / group, T, splits], with `near` [H / group, T, group + splits].
  */
 export function decodeKernel(v: DecodeVariant): WebGpuKernel {
   const { format, group, lanes, subgroups } = v;
@@ -68,7 +73,8 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
   const tokensAtOnce = threads / lanes;
   const stride = byChannel ? keys.group / lanes : tokensAtOnce;
   const k = laneShare(keys, headDim, lanes);
-  const val = laneShare(values, headDim, lanes);
+  const floatShare = laneShare(values, headDim, lanes);
+  const val = v.integerValues ? { ...floatShare, unit: integerValueUnit } : floatShare;
   const keyRuns = k.units / k.runUnits;
   const valueRuns = val.units / val.runUnits;
   const heads = upTo(group);
@@ -78,14 +84,21 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
   const pairsPerLane = Math.ceil(meanPairs / lanes);
   const hasKeys = !ropeAtRead;
   // Parameters of channels are read four at a time, whatever codes are.
-  const keyBuffer = byChannel ? 4 : k.load;
+  const keyBuffer = byChannel && !v.integerKeys ? 4 : k.load;
+  const blocksOfPage = PACKED_PAGE_TOKENS / keys.group;
+  const integers = v.integerKeys
+    ? integerScores({ format, group, lanes, share: k, params: keySections.params })
+    : undefined;
+  /** Integers leave time to load the next page's keys while this one's values are weighed. */
+  const ahead = v.integerKeys || v.integerValues;
   let binding = 7;
-  const optional = (present: boolean, name: string, type: string) => {
+  const optional = (present: boolean, declaration: string) => {
     if (!present) return "";
     binding += 1;
-    return `@group(0) @binding(${binding}) var<storage, read> ${name}: array<${type}>;`;
+    return `@group(0) @binding(${binding}) ${declaration}`;
   };
-  const label = `packed attention decode ${describeSide(keys)} ${describeSide(values)} D=${headDim} group=${group} lanes=${lanes}`;
+  const readOnly = (name: string, type: string) => `var<storage, read> ${name}: array<${type}>;`;
+  const label = `packed attention decode ${describeSide(keys)} ${describeSide(values)} D=${headDim} group=${group} lanes=${lanes}${v.integerKeys || v.integerValues ? " integers" : ""}`;
   const q = (h: number, i: number) => `q${h}_${i}`;
   /** Vectors of a lane: index of unit and vector within it. */
   const keyVectors = upTo((k.units * k.unit.channels) / 4);
@@ -104,6 +117,12 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
       .join(", ")})`;
   const hasParams = (side: SideFormat) => side.quantiser !== "levels";
   const hasScales = (side: SideFormat) => side.norm || side.quantiser === "levels";
+
+  const integerText = () => `
+${integers!.perPage}
+${each(tokens, (u) => integers!.sums(u, (unit) => keyCode(u, unit, k)))}
+${meanPairs > 0 ? meanText(byChannel) : ""}
+${each(tokens, (u) => each(heads, (h) => `    e${u}_${h} = laneSum(e${u}_${h}, thread);`))}`;
 
   const scoresFromKeys = () => `
 ${
@@ -191,6 +210,8 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
     readonly name: string;
     readonly expression: string;
     readonly made: string;
+    /** Of the keys: may be loaded a page ahead. */
+    readonly isKey: boolean;
   }
   const raw: Raw[] = [];
   const sideLoads = (u: number, isKey: boolean) => {
@@ -206,6 +227,7 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
         name,
         expression: loadWords(isKey ? "keys" : "values", isKey ? keyBuffer : val.load, share.load, at),
         made: "",
+        isKey,
       });
     }
     if (side.bits === 3) {
@@ -216,6 +238,7 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
           name: `${letter}x${u}_${i}`,
           expression: `${fn}(${start} + ${line} * ${sections.rowWords}u + ${low}u + min(${unit} / 2u, ${sections.rowWords - low - 1}u))`,
           made: `    let ${letter}h${u}_${i} = ${letter}x${u}_${i} >> (16u * (${unit} % 2u));`,
+          isKey,
         });
       }
     }
@@ -227,6 +250,7 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
           name: `${letter}q${u}_${r}`,
           expression: `${fn}(${start} + ${sections.params}u + ${line} * ${groups}u + min(${channel} / ${side.group}u, ${groups - 1}u))`,
           made: `    let ${letter}p${u}_${r} = unpack2x16float(${letter}q${u}_${r});`,
+          isKey,
         });
       }
     }
@@ -235,6 +259,7 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
         name: `${letter}t${u}`,
         expression: `${fn}(${start} + ${sections.scales}u + ${line} / 2u)`,
         made: `    let ${letter}s${u} = half(${letter}t${u}, at${u} % 2u);`,
+        isKey,
       });
     }
   };
@@ -243,13 +268,19 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
     sideLoads(u, false);
   }
   if (byChannel) {
-    const block = `(kvHead * ${PACKED_PAGE_TOKENS / keys.group}u + firstAt / ${keys.group}u) * D`;
+    const at = `slot * p.tableWidth + u32(index) * ${blocksOfPage}u + firstAt / ${keys.group}u`;
+    raw.push({ name: "block", expression: `blocks[${at}]`, made: "", isKey: true });
+  }
+  if (integers) raw.push(...integers.loads.map((load) => ({ ...load, made: "", isKey: true })));
+  else if (byChannel) {
+    const block = `(kvHead * ${blocksOfPage}u + firstAt / ${keys.group}u) * D`;
     for (const i of upTo(keyVectors.length)) {
       const channel = `min(lane * KEY_LANE_CHANNELS + ${4 * i}u, D - 4u)`;
       raw.push({
         name: `cw${i}`,
         expression: `keys[(u32(page) * KEY_WORDS + ${keySections.params}u + ${block} + ${channel}) / 4u]`,
         made: "",
+        isKey: true,
       });
     }
   }
@@ -257,10 +288,56 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
     for (const u of tokens) {
       for (const h of heads) {
         const at = `(token * p.heads + firstHead + ${h}u) * p.scoreStride + u32(index) * PAGE + at${u}`;
-        raw.push({ name: `score${u}_${h}`, expression: `scores[${at}]`, made: "" });
+        raw.push({ name: `score${u}_${h}`, expression: `scores[${at}]`, made: "", isKey: false });
       }
     }
   }
+
+  /** The values of a page's tokens, four at a time, added up by integers. */
+  const integerSums = () => {
+    const fours = upTo(lanes / 4);
+    const words = each(heads, (h) =>
+      each(upTo(valueRuns), (r) =>
+        weightWords(
+          `w${h}_${r}_`,
+          tokens.map((u) => `w${u}_${h}_${r}`),
+        ),
+      ),
+    );
+    const sums = each(upTo(val.units), (unit) => {
+      const lines = fours.map((f) => {
+        // In the order of the digits' bytes.
+        const inOrder = [0, 2, 1, 3].map((t) => component(`vw${4 * f + t}`, unit, val.load));
+        return transposed(`v${f}`, inOrder);
+      });
+      const r = valueRunOf(unit * perValueUnit);
+      for (const j of upTo(4)) {
+        const masked = (f: number, i: number) => `(v${f}t${j} & ${(0x03030303 << (2 * i)) >>> 0}u)`;
+        for (const h of heads) {
+          const w = `w${h}_${r}_`;
+          const dots = (i: number, digit: string) =>
+            fours.map((f) => `i32(dot4U8Packed(${masked(f, i)}, ${w}${digit}${f}))`).join(" + ");
+          const elements = upTo(4).map((i) => {
+            const centre = i === 0 ? FIRST_CENTRE : 1.5 * 4 ** i;
+            return `(${dots(i, "high")}) * 256 - ${w}sum * ${centre} + ${dots(i, "low")}`;
+          });
+          const acc = `acc${h}_${unit * perValueUnit + j}`;
+          lines.push(`      ${acc} = fma(vec4f(${w}unit), vec4f(vec4i(${elements.join(",\n        ")})), ${acc});`);
+        }
+      }
+      return `    {\n${lines.join("\n")}\n    }`;
+    });
+    return `${words}\n${sums}`;
+  };
+  const aheadText = () => `
+  var index = seek(slot, beginPage, endPage);
+  var page = pageOf(slot, index, endPage, 0);
+  var nextIndex = seek(slot, index + 1, endPage);
+  var nextPage = pageOf(slot, nextIndex, endPage, page);
+${each(
+  raw.filter(({ isKey }) => isKey),
+  ({ name, expression }) => `  var ${name} = ${expression};`,
+)}`;
 
   return {
     label,
@@ -273,6 +350,7 @@ const THREADS = ${threads}u;
 const STRIDE = ${stride}u;              // between the tokens of a lane
 const PAGE = ${PACKED_PAGE_TOKENS}u;
 const NOTHING = -1e30;
+const SLACK = 8.0;
 const KEY_WORDS = ${keySections.words}u;
 const KEY_LANE_CHANNELS = ${k.units * k.unit.channels}u;
 const VALUE_WORDS = ${valueSections.words}u;
@@ -289,11 +367,13 @@ ${decodeParams.wgsl}
 @group(0) @binding(5) var<storage, read> cuts: array<vec2i>;          // [slots]: floor, shift
 @group(0) @binding(6) var<storage, read_write> parts: array<f32>;     // [part, T, H, PART]
 @group(0) @binding(7) var<storage, read> ${hasKeys ? `keys: array<${words(keyBuffer)}>;         // [pages, KEY_WORDS]` : "scores: array<f32>;"}
-${optional(byChannel, "blocks", "vec2i")}
-${optional(v.skips, "skips", "u32")}
-${optional(meanPairs > 0, "meanTerms", "vec2f")}
-${optional(meanPairs > 0, "table", "f32")}
-${optional(meanPairs > 0, "pairs", "i32")}
+${optional(byChannel, readOnly("blocks", "vec2i"))}
+${optional(v.skips, readOnly("skips", "u32"))}
+${optional(meanPairs > 0, readOnly("meanTerms", "vec2f"))}
+${optional(meanPairs > 0, readOnly("table", "f32"))}
+${optional(meanPairs > 0, readOnly("pairs", "i32"))}
+${optional(v.near && v.side, SIDE_BINDING)}
+${optional(v.near && v.side && format.marked > 0, MARKED_BINDING)}
 
 var<workgroup> partial: array<vec4f, ${threads * Math.max(perValueUnit, 1)}>;
 var<workgroup> gathered: array<vec4f, THREADS>;
@@ -301,6 +381,7 @@ var<workgroup> exchange: array<f32, THREADS>;
 var<workgroup> sums: array<f32, THREADS>;
 
 ${packedEndWgsl(format)}
+${v.near ? nearWgsl({ format, side: v.side }, threads) : ""}
 fn half(word: u32, odd: u32) -> f32 { return unpack2x16float(word >> (16u * odd)).x; }
 ${hasKeys ? `fn keyWord(at: u32) -> u32 { return ${scalar("keys", keyBuffer)}; }` : ""}
 fn valueWord(at: u32) -> u32 { return ${scalar("values", val.load)}; }
@@ -324,6 +405,7 @@ fn laneSum(own: f32, thread: u32) -> f32 {
 }
 fn joined(own: f32) -> f32 { return own; }`
 }
+${integers?.declarations ?? ""}
 ${
   meanPairs > 0
     ? `
@@ -349,12 +431,31 @@ fn seek(slot: u32, index: i32, end: i32) -> i32 {
   }
   return at;
 }
+${
+  ahead
+    ? `/** The page there, or behind the end any. */
+fn pageOf(slot: u32, index: i32, end: i32, any: i32) -> i32 {
+  if (index >= end) { return any; }
+  return pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;
+}`
+    : ""
+}
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32,
 ${subgroups ? "  @builtin(subgroup_size) subgroupSize: u32," : ""}
 ) {
   let token = workgroup.y;
+${
+  v.near
+    ? `
+  if (workgroup.z < GROUP) {
+    near(workgroup.x * GROUP + workgroup.z, token, thread, p.nearPart);
+    return;
+  }
+  let split = workgroup.z - GROUP;`
+    : "  let split = workgroup.z;"
+}
   let firstHead = workgroup.x * GROUP;
   let kvHead = firstHead / (p.heads / G);
   let lane = thread % LANES;
@@ -376,29 +477,31 @@ ${
 }
   let pageCount = max((slotsEnd + i32(PAGE) - 1) / i32(PAGE) - firstPage, 0);
   let share = (pageCount + i32(p.splits) - 1) / i32(p.splits);
-  let beginPage = firstPage + i32(workgroup.z) * share;
+  let beginPage = firstPage + i32(split) * share;
   var endPage = min(beginPage + share, firstPage + pageCount);
   if (word.w < 0) { endPage = beginPage; }
 
   let qScale = p.scale * ${literal(Math.LOG2E)};
 ${
-  hasKeys
-    ? each(heads, (h) => {
-        const vectors = each(keyVectors, (i) => {
-          const unit = Math.floor(i / perKeyUnit);
-          const channels = fourOf(k, i, (code) => unit * k.unit.channels + k.unit.channelOf[code]!);
-          const load = channels
-            .map((c) => `query(token, firstHead + ${h}u, lane * KEY_LANE_CHANNELS + ${c}u)`)
-            .join(", ");
-          return `  let x${h}_${i} = vec4f(${load}) * qScale;\n  let ${q(h, i)} = x${h}_${i} * ${powers(k, i, -1)};`;
-        });
-        const totals = each(upTo(keyRuns), (r) => {
-          const inRun = keyVectors.filter((i) => keyRunOf(i) === r).map((i) => `x${h}_${i}`);
-          return `  let total${h}_${r} = ${horizontal(`(${inRun.join(" + ")})`)};`;
-        });
-        return `${vectors}\n${totals}`;
-      })
-    : ""
+  integers
+    ? integers.setUp
+    : hasKeys
+      ? each(heads, (h) => {
+          const vectors = each(keyVectors, (i) => {
+            const unit = Math.floor(i / perKeyUnit);
+            const channels = fourOf(k, i, (code) => unit * k.unit.channels + k.unit.channelOf[code]!);
+            const load = channels
+              .map((c) => `query(token, firstHead + ${h}u, lane * KEY_LANE_CHANNELS + ${c}u)`)
+              .join(", ");
+            return `  let x${h}_${i} = vec4f(${load}) * qScale;\n  let ${q(h, i)} = x${h}_${i} * ${powers(k, i, -1)};`;
+          });
+          const totals = each(upTo(keyRuns), (r) => {
+            const inRun = keyVectors.filter((i) => keyRunOf(i) === r).map((i) => `x${h}_${i}`);
+            return `  let total${h}_${r} = ${horizontal(`(${inRun.join(" + ")})`)};`;
+          });
+          return `${vectors}\n${totals}`;
+        })
+      : ""
 }
 ${
   meanPairs > 0
@@ -424,29 +527,48 @@ ${each(tokens, (u) => `  let within${u}_${m} = rotation(tokenLane + ${u * stride
 }
 
 ${each(heads, (h) => each(valueVectors, (i) => `  var acc${h}_${i} = vec4f(0.0);`))}
-${each(heads, (h) => each(upTo(valueRuns), (r) => `  var shift${h}_${r} = 0.0;`))}
+${each(heads, (h) => each(upTo(valueRuns), (r) => `  var shift${h}_${r} = 0.0;${v.integerValues ? ` var first${h}_${r} = 0.0;` : ""}`))}
 ${each(heads, (h) => `  var best${h} = NOTHING;\n  var sum${h} = 0.0;`)}
 
   let firstAt = tokenLane / STRIDE * (STRIDE * LANES) + tokenLane % STRIDE;
 ${each(tokens, (u) => `  let at${u} = firstAt + ${u * stride}u;`)}
-  for (var index = seek(slot, beginPage, endPage); index < endPage; index = seek(slot, index + 1, endPage)) {
-    let page = pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;
-${each(raw, ({ name, expression }) => `    let ${name} = ${expression};`)}
+${ahead ? aheadText() : ""}
+  ${ahead ? "while (index < endPage) {" : "for (var index = seek(slot, beginPage, endPage); index < endPage; index = seek(slot, index + 1, endPage)) {"}
+${ahead ? "" : "    let page = pageTable[slot * p.pagesPerSlot + u32(index)] - p.firstPage;"}
+${each(ahead ? raw.filter(({ isKey }) => !isKey) : raw, ({ name, expression }) => `    let ${name} = ${expression};`)}
 ${each(raw, ({ made }) => made)}
+${
+  byChannel
+    ? `    let within = i32(firstAt % ${keys.group}u);
+    let held = min(block.y, slotsEnd - index * i32(PAGE) - i32(firstAt) + within);`
+    : ""
+}
 ${each(tokens, (u) =>
   byChannel
-    ? `    let block${u} = blocks[slot * p.tableWidth + u32(index) * ${PACKED_PAGE_TOKENS / keys.group}u + at${u} / ${keys.group}u];
-    let position${u} = block${u}.x + i32(at${u} % ${keys.group}u);
-    let seen${u} = index * i32(PAGE) + i32(at${u}) < slotsEnd && i32(at${u} % ${keys.group}u) < block${u}.y && position${u} >= lowest;`
+    ? `    let position${u} = block.x + within + ${u * stride};
+    let seen${u} = within + ${u * stride} < held && position${u} >= lowest;`
     : `    let position${u} = index * i32(PAGE) + i32(at${u});
     var seen${u} = position${u} >= max(lowest, SINKS) && position${u} < end;
 ${v.skips ? `    seen${u} = seen${u} && ((skips[slot * p.tableWidth + u32(position${u}) / 32u] >> (u32(position${u}) % 32u)) & 1u) == 0u;` : ""}`,
 )}
-${hasKeys ? scoresFromKeys() : each(tokens, (u) => each(heads, (h) => `    let e${u}_${h} = score${u}_${h};`))}
+${v.integerKeys ? integerText() : hasKeys ? scoresFromKeys() : each(tokens, (u) => each(heads, (h) => `    let e${u}_${h} = score${u}_${h};`))}
+${
+  ahead
+    ? `
+    index = nextIndex;
+    page = nextPage;
+${each(
+  raw.filter(({ isKey }) => isKey),
+  ({ name, expression }) => `    ${name} = ${expression};`,
+)}
+    nextIndex = seek(slot, index + 1, endPage);
+    nextPage = pageOf(slot, nextIndex, endPage, page);`
+    : ""
+}
 
-    // The maximum: when it rises, what has been added up shrinks.
-${each(heads, (h) => `    let most${h} = joined(max(best${h}, ${tokens.map((u) => `select(NOTHING, e${u}_${h}, seen${u})`).reduce((a, b) => `max(${a}, ${b})`)}));`)}
-    if (${heads.map((h) => `most${h} > best${h}`).join(" || ")}) {
+    // The maximum: when it rises by much, what has been added up shrinks. Until then probabilities are up to 2^SLACK.
+${each(heads, (h) => `    let most${h} = max(best${h}, ${tokens.map((u) => `select(NOTHING, e${u}_${h}, seen${u})`).reduce((a, b) => `max(${a}, ${b})`)});`)}
+    if (${heads.map((h) => `most${h} > best${h} + SLACK`).join(" || ")}) {
 ${each(
   heads,
   (h) => `
@@ -454,7 +576,7 @@ ${each(
       best${h} = most${h};
       sum${h} *= shrink${h};
 ${each(valueVectors, (i) => `      acc${h}_${i} *= shrink${h};`)}
-${each(upTo(valueRuns), (r) => `      shift${h}_${r} *= shrink${h};`)}`,
+${each(upTo(valueRuns), (r) => `      shift${h}_${r} *= shrink${h};${v.integerValues ? ` first${h}_${r} *= shrink${h};` : ""}`)}`,
 )}
     }
 ${each(tokens, (u) => {
@@ -469,24 +591,30 @@ ${each(tokens, (u) => {
         lines.push(
           `    let w${u}_${h}_${r} = select(0.0, p${u}_${h} * vp${u}_${r}.x, seen${u});`,
           `    shift${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(val.unit.centre)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`,
+          v.integerValues
+            ? `    first${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(FIRST_CENTRE)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`
+            : "",
         );
       } else lines.push(`    let w${u}_${h}_${r} = select(0.0, p${u}_${h} * vs${u}, seen${u});`);
     }
     return lines.join("\n");
   });
-  const sums = each(upTo(val.units), (unit) => {
-    const lines = ["    {", unpackUnit(values, `v${u}_`, component(`vw${u}`, unit, val.load), `vh${u}_${unit}`)];
-    for (const h of heads) {
-      for (const j of upTo(perValueUnit)) {
-        const i = unit * perValueUnit + j;
-        lines.push(`      acc${h}_${i} = fma(vec4f(w${u}_${h}_${valueRunOf(i)}), v${u}_${j}, acc${h}_${i});`);
-      }
-    }
-    lines.push("    }");
-    return lines.join("\n");
-  });
-  return `${weights}\n${sums}`;
+  const sums = v.integerValues
+    ? ""
+    : each(upTo(val.units), (unit) => {
+        const lines = ["    {", unpackUnit(values, `v${u}_`, component(`vw${u}`, unit, val.load), `vh${u}_${unit}`)];
+        for (const h of heads) {
+          for (const j of upTo(perValueUnit)) {
+            const i = unit * perValueUnit + j;
+            lines.push(`      acc${h}_${i} = fma(vec4f(w${u}_${h}_${valueRunOf(i)}), v${u}_${j}, acc${h}_${i});`);
+          }
+        }
+        lines.push("    }");
+        return lines.join("\n");
+      });
+  return v.integerValues ? weights : `${weights}\n${sums}`;
 })}
+${v.integerValues ? integerSums() : ""}
   }
 
   // The lanes' sums, brought to a joint maximum.
@@ -495,13 +623,13 @@ ${each(heads, (h) => {
   const workers = Math.max(1, Math.floor(threads / outputs));
   return `
   {
-    exchange[thread] = best${h};
+    exchange[thread] = joined(best${h});
     workgroupBarrier();
     var joint = NOTHING;
     for (var i = 0u; i < THREADS; i += ${subgroups ? "min(subgroupSize, THREADS)" : "LANES"}) { joint = max(joint, exchange[i]); }
     let weight = exp2(best${h} - joint);
     sums[thread] = sum${h} * weight;
-    let part = (((p.firstPart + workgroup.z) * p.tokens + token) * p.heads + firstHead + ${h}u) * PART;
+    let part = (((p.firstPart + split) * p.tokens + token) * p.heads + firstHead + ${h}u) * PART;
     workgroupBarrier();
     if (thread == 0u) {
       var total = 0.0;
@@ -515,7 +643,12 @@ ${each(
     {
 ${each(upTo(perValueUnit), (j) => {
   const i = unit * perValueUnit + j;
-  const offset = hasParams(values) ? ` + shift${h}_${valueRunOf(i)}` : "";
+  const [shift, first] = [`shift${h}_${valueRunOf(i)}`, `first${h}_${valueRunOf(i)}`];
+  const offset = v.integerValues
+    ? ` + vec4f(${first}, ${shift}, ${shift}, ${shift})`
+    : hasParams(values)
+      ? ` + ${shift}`
+      : "";
   return `      partial[${j * threads}u + thread] = (acc${h}_${i} * ${powers(val, i, -1)}${offset}) * weight;`;
 })}
       workgroupBarrier();

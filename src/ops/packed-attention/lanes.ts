@@ -5,6 +5,12 @@ import { type Unit, unitOf } from "./unpack.wgsl.js";
 /** Threads of a workgroup of decode attention; with U = lanes tokens each, it takes a page at a time. */
 export const DECODE_THREADS = 128;
 
+/** Bytes of workgroup memory in which the threads' sums of a unit of 16 channels, and what they exchange, meet. */
+export const DECODE_BYTES = DECODE_THREADS * (5 * 16 + 2 * 4);
+
+/** Numbers of a part of a head: D sums, the maximum, the sum of probabilities, two unused. */
+export const partWidth = (headDim: number): number => headDim + 4;
+
 export interface LaneShare {
   readonly unit: Unit;
   /** Adjacent units of a lane; the last lanes' may lie past the row's end. */

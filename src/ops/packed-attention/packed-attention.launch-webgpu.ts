@@ -5,7 +5,9 @@ import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections } from "../packed-k
 import type { PackedPages, PackedSegment } from "../packed-kv/packed-pages.js";
 import type { Step } from "../step/layout.js";
 import { combineKernel, combineParams, type FinishVariant, unrotateKernel, unrotateParams } from "./combine.wgsl.js";
-import { type DecodeVariant, decodeKernel, decodeParams, partWidth } from "./decode.wgsl.js";
+import { type DecodeVariant, decodeKernel, decodeParams } from "./decode.wgsl.js";
+import { digitBytes } from "./integer-scores.wgsl.js";
+import { DECODE_BYTES, partWidth } from "./lanes.js";
 import { type NearVariant, nearKernel, nearParams } from "./near.wgsl.js";
 import type { PackedAttentionPlan } from "./packed-attention.js";
 import { type PrefillVariant, prefillKernel, prefillParams } from "./prefill.wgsl.js";
@@ -45,13 +47,37 @@ export function packedAttentionOnWebGpu(
 /** Numbers that a lane holds of q, and of the sums, in decode attention: they live in registers. */
 const LANE_NUMBERS = 32;
 
-/** The query heads that a workgroup takes together, and the lanes that share a token. */
+/**
+ * Query heads that share a key/value head, up to which products with codes are of integers: more share what it costs to take
+ * codes apart, and floats are multiplied twice as fast.
+ */
+const MOST_INTEGER_HEADS = 2;
+
+export type DecodeShape = Pick<DecodeVariant, "group" | "lanes" | "subgroups" | "integerKeys" | "integerValues">;
+
+/** What of a device decides. */
+export interface DecodeDevice {
+  /** Undefined without subgroups. */
+  readonly smallestSubgroup: number | undefined;
+  readonly integerDots: boolean;
+  readonly workgroupBytes: number;
+}
+
+function decodeDevice({ features, limits }: WebGpuDevice): DecodeDevice {
+  return {
+    smallestSubgroup: features.subgroups ? features.subgroupSize.min : undefined,
+    integerDots: features.integerDots,
+    workgroupBytes: limits.maxWorkgroupStorageBytes,
+  };
+}
+
+/** The query heads that a workgroup takes together, the lanes that share a token, and what is multiplied as integers. */
 export function decodeShape(
   format: PackedFormat,
   headsPerKvHead: number,
-  smallestSubgroup: number | undefined,
-): Pick<DecodeVariant, "group" | "lanes" | "subgroups"> {
-  const { headDim } = format;
+  { smallestSubgroup, integerDots, workgroupBytes }: DecodeDevice,
+): DecodeShape {
+  const { headDim, keys, values, ropeAtRead } = format;
   const mostLanes = Math.min(8, smallestSubgroup ?? 8);
   let lanes = 1;
   let group = Math.min(headsPerKvHead, 8);
@@ -61,11 +87,28 @@ export function decodeShape(
     do group -= 1;
     while (headsPerKvHead % group !== 0);
   }
-  return { group, lanes, subgroups: smallestSubgroup !== undefined };
+  const subgroups = smallestSubgroup !== undefined;
+  const floats = { group, lanes, subgroups, integerKeys: false, integerValues: false };
+  // Values go by fours of a lane's tokens, of which there are as many as lanes.
+  lanes = Math.max(lanes, 4);
+  const isWhole = (headDim & (headDim - 1)) === 0 && headDim >= 16 * lanes;
+  if (!integerDots || group > MOST_INTEGER_HEADS || !isWhole || lanes > mostLanes) return floats;
+  const isUniform = (side: PackedFormat["keys"]) => side.bits === 2 && side.quantiser !== "levels";
+  // By channel, threads that make digits of a lane's channels compare them within a subgroup.
+  const canShare =
+    keys.layout === "token" ||
+    (headDim / (4 * lanes) <= (smallestSubgroup ?? 0) &&
+      DECODE_BYTES + digitBytes(format, group, lanes) <= workgroupBytes);
+  const integerKeys = isUniform(keys) && !ropeAtRead && canShare;
+  const integerValues = isUniform(values);
+  return integerKeys || integerValues ? { group, lanes, subgroups, integerKeys, integerValues } : floats;
 }
 
-/** Workgroups that fill a big GPU. With few heads even single pages are shared out, with many a share has four and more. */
-const ENOUGH_WORKGROUPS = 1024;
+/**
+ * Workgroups that fill a big GPU, those for what is not packed included: where integers are multiplied, all at once (132
+ * multiprocessors take four each). With few heads even single pages are shared out, with many a share has four and more.
+ */
+const ENOUGH_WORKGROUPS = { integers: 512, floats: 1024 };
 const MANY_GROUPS = 16;
 const PAGES_PER_SPLIT = 4;
 const MOST_SPLITS = 256;
@@ -74,13 +117,14 @@ const MOST_SPLITS = 256;
  * Shares of the context in the launch of each segment. A segment with half of the pages does half of the work, in half of the
  * shares: it gets twice as many.
  *
+ * @param enough Workgroups in all.
  * @param groups Workgroups for each share.
  * @param pages Pages of the longest context.
  */
-function decodeSplits(groups: number, pages: number, held: readonly number[]): number[] {
+function decodeSplits(enough: number, groups: number, pages: number, held: readonly number[]): number[] {
   const total = held.reduce((sum, count) => sum + count, 0);
   const most = Math.min(MOST_SPLITS, Math.ceil(pages / (groups >= MANY_GROUPS ? PAGES_PER_SPLIT : 1)));
-  return held.map((count) => Math.max(1, Math.min(most, Math.ceil((ENOUGH_WORKGROUPS / groups) * (total / count)))));
+  return held.map((count) => Math.max(1, Math.min(most, Math.ceil((enough / groups) * (total / count)))));
 }
 
 function decode(
@@ -94,34 +138,37 @@ function decode(
   const first = stores[0]!;
   const { headDim, kvHeads, valueRotation } = first.format;
   const results = step.tokenCount * plan.heads;
-  const { subgroups, subgroupSize } = device.features;
   const pages = Math.ceil(Math.min(step.lengthBound, plan.window) / PACKED_PAGE_TOKENS) + 1;
   const launches = stores.flatMap((store) => store.segments.map((segment) => ({ store, segment })));
-  const shapes = stores.map(({ format }) =>
-    decodeShape(format, plan.heads / kvHeads, subgroups ? subgroupSize.min : undefined),
-  );
-  const group = shapes[0]!.group;
+  const shapes = stores.map(({ format }) => decodeShape(format, plan.heads / kvHeads, decodeDevice(device)));
+  const { group, integerKeys, integerValues } = shapes[0]!;
+  const enough = ENOUGH_WORKGROUPS[integerKeys || integerValues ? "integers" : "floats"];
   const splits = decodeSplits(
+    Math.max(enough - results, 0),
     results / group,
     pages,
     launches.map(({ segment }) => segment.pages),
   );
   const partCount = splits.reduce((sum, count) => sum + count, 0) + 1;
   const parts = empty(device, [partCount, results, partWidth(headDim)]);
+  // Where pages are read by one launch, the rest is done beside it.
+  let isNearDone = false;
   let firstPart = 0;
   launches.forEach(({ store, segment }, i) => {
     const { format, pageTable, cuts, blocks, skips, pairs } = store;
-    const variant: DecodeVariant = {
-      format: forKernel(format),
-      ...shapes[stores.indexOf(store)]!,
-      skips: skips !== undefined,
-    };
     const { rope, meanTerms } = plan;
     const scores = format.ropeAtRead ? rotatedScores(device, qkv, store, segment, plan, step) : undefined;
     const buffers = [qkv, segment.values, pageTable, step.tokens, cuts, parts, scores ?? segment.keys];
     if (blocks && format.keys.layout === "channel") buffers.push(blocks);
     if (skips) buffers.push(skips);
     if (format.meanPairs > 0) buffers.push(meanTerms!, rope!.table, pairs!);
+    const nearBuffers = nearSide(first);
+    isNearDone = launches.length === 1 && buffers.length + nearBuffers.length <= device.limits.maxStorageBuffers;
+    if (isNearDone) buffers.push(...nearBuffers);
+    const variant: DecodeVariant = {
+      ...{ format: forKernel(format), skips: skips !== undefined, near: isNearDone, side: first.side !== undefined },
+      ...shapes[stores.indexOf(store)]!,
+    };
     device.run(kept(decodeKernel, variant), {
       buffers,
       params: decodeParams.write({
@@ -133,6 +180,7 @@ function decode(
         window: plan.window,
         splits: splits[i]!,
         firstPart,
+        nearPart: partCount - 1,
         scale: plan.scale,
         tableWidth: (blocks ?? skips)?.shape[1] ?? 0,
         rotaryDim: rope?.rotaryDim ?? 0,
@@ -140,13 +188,13 @@ function decode(
         inverseFactor: 1 / (rope?.attentionFactor ?? 1),
         scoreStride: scores?.shape[2] ?? 0,
       }),
-      grid: [plan.heads / variant.group, step.tokenCount, splits[i]!],
+      grid: [plan.heads / variant.group, step.tokenCount, splits[i]! + (isNearDone ? variant.group : 0)],
       cost: costOf(store, plan, step),
     });
     firstPart += splits[i]!;
     scores?.dispose();
   });
-  near(device, qkv, first, plan, step, parts, partCount - 1);
+  if (!isNearDone) near(device, qkv, first, plan, step, parts, partCount - 1);
   combine(device, parts, out, { headDim, rotation: valueRotation });
   parts.dispose();
 }
@@ -161,6 +209,12 @@ function combine(device: WebGpuDevice, parts: Tensor, out: Tensor, finish: Finis
   });
 }
 
+/** What the part that is not packed is read from, the step's own columns aside. */
+function nearSide({ format, side, markedTokens }: PackedPages): Tensor[] {
+  if (!side) return [];
+  return format.marked > 0 ? [side, markedTokens!] : [side];
+}
+
 function near(
   device: WebGpuDevice,
   qkv: Tensor,
@@ -170,11 +224,9 @@ function near(
   parts: Tensor,
   part: number,
 ): void {
-  const { format, side, cuts, markedTokens } = store;
+  const { format, side, cuts } = store;
   const variant: NearVariant = { format: forKernel(format), side: side !== undefined };
-  const buffers = [qkv, step.tokens, cuts, parts];
-  if (side) buffers.push(side);
-  if (side && format.marked > 0) buffers.push(markedTokens!);
+  const buffers = [qkv, step.tokens, cuts, parts, ...nearSide(store)];
   device.run(kept(nearKernel, variant), {
     buffers,
     params: nearParams.write({

@@ -75,6 +75,11 @@ const formats: readonly FormatCase[] = [
     format: { keys: channel({ norm: true }), keyRotation: 16, valueRotation: 16 },
   },
   {
+    name: "2 bits by channel with norms, head size 64: integers where the device has them",
+    format: { headDim: 64, keys: channel({ norm: true }), values: side({ group: 32 }) },
+  },
+  { name: "2 bits by token, head size 64, two heads on one", format: { headDim: 64, kvHeads: 1 }, heads: 2 },
+  {
     name: "3 bits by channel with norms, head size 64",
     format: { headDim: 64, keys: channel({ bits: 3, norm: true }) },
   },
@@ -270,7 +275,9 @@ describe.each(await devices())("packedAttention on $label", (device) => {
         const inside = device.memory.live;
         const out = packedAttention(input, prepared, pages, { ...options, rope }, step);
         expect(device.memory.live - inside).toBeLessThanOrEqual(Math.max(out.byteLength, 256));
-        // Scores err by some √D · 2⁻²⁴ of their size, probabilities by as much, sums over the context by √T · 2⁻²⁴.
+        // Scores err by some √D · 2⁻²⁴ of their size, probabilities by as much, sums over the context by √T · 2⁻²⁴. Weights
+        // that are rounded to integers err by 2⁻¹⁶ / √12 of the largest of four, and much of the result is offsets, which
+        // are not rounded.
         expectNear(await out.readFloat32(), expected, { relativeRms: 3e-6 });
       });
       expect(device.memory.live).toBe(live);

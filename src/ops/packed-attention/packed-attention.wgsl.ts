@@ -5,7 +5,7 @@ import { addMeanKernel } from "./add-mean.js";
 import { combineKernel, unrotateKernel } from "./combine.wgsl.js";
 import { decodeKernel } from "./decode.wgsl.js";
 import { nearKernel } from "./near.wgsl.js";
-import { decodeShape } from "./packed-attention.launch-webgpu.js";
+import { type DecodeDevice, decodeShape } from "./packed-attention.launch-webgpu.js";
 import { prefillKernel } from "./prefill.wgsl.js";
 import { restoreKernel, restorePart } from "./restore.wgsl.js";
 import { canRotateInRegisters, rotatedScoresKernel } from "./rotated-scores.wgsl.js";
@@ -31,6 +31,9 @@ const plain = {
   ...{ sinks: 4, recent: 32, marked: 0, strictPrefill: false },
 };
 
+const floats: DecodeDevice = { smallestSubgroup: 32, integerDots: false, workgroupBytes: 32_768 };
+const integerDots: DecodeDevice = { ...floats, integerDots: true };
+
 export function packedAttentionVariants(): WebGpuKernel[] {
   const kernels: WebGpuKernel[] = [addMeanKernel];
   for (const headDim of [8, 24, 64, 80, 128, 256]) {
@@ -46,11 +49,16 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       };
       // Every format at every head size; groups, subgroups and skipped tokens take turns.
       const heads = [1, 3, 8][i % 3]!;
-      const shape = decodeShape(format, heads, i % 2 === 0 ? 32 : undefined);
-      kernels.push(decodeKernel({ format, ...shape, skips: key.layout === "token" && i % 4 < 2 }));
-      const near = { side: i % 2 === 0, carry: i % 3 === 0, skips: key.layout === "token" && i % 4 < 2 };
+      const shape = decodeShape(format, heads, i % 2 === 0 ? floats : { ...floats, smallestSubgroup: undefined });
+      const near = { skips: key.layout === "token" && i % 4 < 2, near: i % 2 > 0, side: i % 3 > 0 };
+      kernels.push(decodeKernel({ format, ...shape, ...near }));
+      const integers = decodeShape(format, 1 + (i % 2), integerDots);
+      if (integers.integerKeys || integers.integerValues) {
+        kernels.push(decodeKernel({ format: { ...format, marked: i % 2 }, ...integers, ...near }));
+      }
+      const prefill = { side: i % 2 === 0, carry: i % 3 === 0, skips: key.layout === "token" && i % 4 < 2 };
       const marks = { marked: i % 4 === 2 ? 8 : 0, strictPrefill: i % 2 === 0 };
-      kernels.push(prefillKernel({ format: { ...format, ...marks }, ...near }));
+      kernels.push(prefillKernel({ format: { ...format, ...marks }, ...prefill }));
     });
     const rotated = { ...plain, kvHeads: 4, headDim, values: values[0]!, ropeAtRead: true, keyRotation: rotation };
     [values[0]!, values[1]!, values[2]!].forEach((side, i) => {
@@ -63,7 +71,15 @@ export function packedAttentionVariants(): WebGpuKernel[] {
           rotatedScoresKernel({ format, headsPerKvHead: shared, tokens: i > 0 ? 64 : 16, subgroups: i < 2 }),
         );
       }
-      kernels.push(decodeKernel({ format, ...decodeShape(format, i + 1, i > 0 ? 32 : undefined), skips: i > 0 }));
+      kernels.push(
+        decodeKernel({
+          format,
+          ...decodeShape(format, i + 1, i > 0 ? integerDots : floats),
+          skips: i > 0,
+          near: i > 0,
+          side: true,
+        }),
+      );
       kernels.push(prefillKernel({ format, skips: i > 0, side: true, carry: true }));
     });
     for (const marked of [0, 20]) {

@@ -14,8 +14,8 @@ import { params } from "../../device/webgpu/params.js";
 import { PACKED_PAGE_TOKENS, type PackedFormat } from "../packed-kv/format.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
 import { QUERY_TILE } from "../step/layout.js";
-import { partWidth } from "./decode.wgsl.js";
 import { elementsWgsl } from "./elements.wgsl.js";
+import { partWidth } from "./lanes.js";
 import { packedEndWgsl } from "./packed-end.wgsl.js";
 
 export interface PrefillVariant {

@@ -11,7 +11,7 @@ import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections } from "../packed-k
 import { LOW_POSITIONS } from "../rope/rope.js";
 import { packedEndWgsl } from "./packed-end.wgsl.js";
 import { restoreParams } from "./restore.wgsl.js";
-import { literal, unitOf, unpackUnit } from "./unpack.wgsl.js";
+import { each, literal, unitOf, unpackUnit, upTo } from "./unpack.wgsl.js";
 
 export interface RotatedScoresVariant {
   readonly format: PackedFormat;
@@ -35,9 +35,6 @@ export function canRotateInRegisters(format: PackedFormat, headsPerKvHead: numbe
   const paired = headDim === 64 || headDim === 128 || headDim === 256;
   return wide && paired && keyRotation <= 512 && keys.bits < 8 && keys.quantiser !== "levels" && headsPerKvHead <= 2;
 }
-
-const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-const each = <T>(list: readonly T[], text: (item: T) => string): string => list.map(text).join("\n");
 
 /** Buffers and grid as `restoreKernel`, with v.tokens in the place of RESTORE_TOKENS. */
 export function rotatedScoresKernel(v: RotatedScoresVariant): WebGpuKernel {

@@ -7,6 +7,11 @@
  */
 import type { CodeBits, SideFormat } from "../packed-kv/format.js";
 
+/** [0, 1, …, n − 1] */
+export const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+/** Lines of text, those of each item. */
+export const each = <T>(list: readonly T[], text: (item: T) => string): string => list.map(text).join("\n");
+
 /** What a word yields: the codes of `channels` adjacent channels. */
 export interface Unit {
   readonly channels: 4 | 8 | 16;
