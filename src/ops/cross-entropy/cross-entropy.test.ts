@@ -2,8 +2,10 @@ import { describe, expect, test } from "vitest";
 import { devices, webgpuOrSkip } from "../../../test/devices.js";
 import { fill } from "../../../test/fill.js";
 import { expectGradients } from "../../../test/gradients.js";
+import { expectNear } from "../../../test/near.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
-import { empty, upload } from "../../tensor/index.js";
+import { empty, type Tensor, upload } from "../../tensor/index.js";
+import { pullback } from "../gradient/value-and-gradient.js";
 import { matrixFromTensor } from "../matmul/weight-matrix.js";
 import { halfValue } from "../matmul/weights/f16.js";
 import { crossEntropy } from "./cross-entropy.js";
@@ -32,6 +34,29 @@ describe.each(await devices())("cross-entropy and its gradient on $label", (devi
           stride: K,
           count: count ?? targets.filter((id) => id >= 0).length,
         }),
+    });
+  });
+
+  test("on matrix units: the loss as in float32, gradients near", async () => {
+    const [T, K, V, chunk] = [66, 64, 200, 80];
+    await device.scope(async () => {
+      const x = upload(device, fill(T * K, 1), [T, K]);
+      const w = upload(
+        device,
+        fill(V * K, 2).map((value) => 0.2 * value),
+        [V, K],
+      );
+      const targets = Array.from({ length: T }, (_, t) => (t % 7 === 0 ? -1 : (t * 31) % V));
+      const gradientsOf = async (precision: "f32" | "f16") => {
+        const { value, gradients } = pullback(({ x, w }: { x: Tensor; w: Tensor }) =>
+          crossEntropy(x, matrixFromTensor(w.retain(), K), targets, { precision, chunk }),
+        )({ x, w }, () => upload(device, [3], [1]));
+        return Promise.all([value, gradients.x!, gradients.w!].map((tensor) => tensor.readFloat32()));
+      };
+      const [wide, halves] = [await gradientsOf("f32"), await gradientsOf("f16")];
+      expectNear(halves[0]!, wide[0]!, { relativeRms: 1e-6 });
+      for (const i of [1, 2]) expectNear(halves[i]!, wide[i]!, { relativeRms: 2 ** -10 });
+      if (device.kind === "webgpu") expect(halves[1]).not.toEqual(wide[1]);
     });
   });
 

@@ -37,9 +37,9 @@ fn rowOctets() -> u32 { return (p.inputs + 63u) / 64u * 8u; }`;
  */
 export type HalvesEdge = "held" | "not finite";
 
-/** `packQuad` of a gradient: numbers beyond the edge become infinite or NaN. */
-export const packGradientQuad = /* wgsl */ `
-fn packQuad(quad: vec4f) -> vec2u {
+/** `packQuad` of a gradient, under a name of its own: numbers beyond the edge become infinite or NaN. */
+export const packGradientQuad = (name: string): string => /* wgsl */ `
+fn ${name}(quad: vec4f) -> vec2u {
   let held = clamp(quad, vec4f(-65504.0), vec4f(65504.0));
   let beyond = select(vec4u(0x7c00u), vec4u(), abs(quad) <= vec4f(65504.0));
   return vec2u(pack2x16float(held.xy) | beyond.x | (beyond.y << 16u), pack2x16float(held.zw) | beyond.z | (beyond.w << 16u));
@@ -51,7 +51,7 @@ ${halvesParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
 ${quadX[x]}
 @group(0) @binding(2) var<storage, read_write> halves: array<vec4u>;
-${edge === "held" ? packQuad(swaps) : packGradientQuad}
+${edge === "held" ? packQuad(swaps) : packGradientQuad("packQuad")}
 @compute @workgroup_size(${HALVES_WORKGROUP})
 fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let token = at.z * groups.y + at.y;

@@ -1,7 +1,10 @@
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { devices } from "../../../test/devices.js";
 import { fill } from "../../../test/fill.js";
 import { expectGradients } from "../../../test/gradients.js";
+import { expectNear } from "../../../test/near.js";
+import { type Tensor, upload } from "../../tensor/index.js";
+import { pullback } from "../gradient/value-and-gradient.js";
 import { rmsNormReference } from "../rms-norm/rms-norm.reference.js";
 import { matmul } from "./matmul.js";
 import { matmulReference } from "./matmul.reference.js";
@@ -40,6 +43,27 @@ describe.each(await devices())("gradients of matmul on $label", (device) => {
       reference: ({ x }) => matmulReference({ x: x!, w: wide, T, K, rows: N }),
     });
     w.dispose();
+  });
+
+  test("operands as halves are near; a gradient beyond them is not finite", async () => {
+    const [T, K, N] = [66, 70, 65];
+    await device.scope(async () => {
+      const x = upload(device, fill(T * K, 1), [T, K]);
+      const data = fill(N * 96, 2).map((value, i) => (i % 96 < K ? value : 0));
+      const gradientsOf = async (precision: "f32" | "f16", seed: number) => {
+        const w = upload(device, data, [N, 96]);
+        const f = ({ x, w }: { x: Tensor; w: Tensor }) => matmul(x, matrixFromTensor(w.retain(), K, precision));
+        const { gradients } = pullback(f)({ x, w }, (y) => upload(device, fill(T * N, 3).fill(seed, 0, 1), y.shape));
+        return Promise.all([gradients.x!.readFloat32(), gradients.w!.readFloat32()]);
+      };
+      const [wide, halves] = [await gradientsOf("f32", 1), await gradientsOf("f16", 1)];
+      for (const i of [0, 1] as const) expectNear(halves[i], wide[i], { relativeRms: 2 ** -10 });
+      if (device.kind === "cpu") return; // always in float32
+      expect(halves[0]).not.toEqual(wide[0]);
+      const [dx] = await gradientsOf("f16", 7e4);
+      expect(Number.isFinite(dx[0])).toBe(false);
+      expect(Number.isFinite(dx[K])).toBe(true);
+    });
   });
 
   test("bias, gate, multiplied by a norm, residual", async () => {

@@ -2,8 +2,10 @@ import { describe, expect, test } from "vitest";
 import { devices } from "../../../test/devices.js";
 import { fill } from "../../../test/fill.js";
 import { expectGradients } from "../../../test/gradients.js";
+import { expectNear } from "../../../test/near.js";
 import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
+import { pullback } from "../gradient/value-and-gradient.js";
 import { matrixFromTensor } from "../matmul/weight-matrix.js";
 import { createWeightMatrix, weightCodecs, writeRows } from "../matmul/weights/create.js";
 import { routeGradientKernel } from "../route-experts/route-experts.gradient.js";
@@ -105,6 +107,43 @@ describe.each(await devices())("gradients of moe on $label", (device) => {
       reference: ({ x }) => moeReference({ x: x!, ...wide, T, H, I, ...options }),
     });
     for (const matrix of Object.values(w)) matrix.dispose();
+  });
+
+  test("operands as halves are near", async () => {
+    const [T, H, I, E] = [66, 64, 72, 3];
+    await device.scope(async () => {
+      const made = (count: number, stride: number, columns: number, stream: number, factor: number) =>
+        upload(
+          device,
+          fill(count * stride, stream).map((x, i) => (i % stride < columns ? factor * x : 0)),
+          [count, stride],
+        );
+      const parameters = {
+        x: made(T, H, H, 1, 1),
+        router: made(E, H, H, 11, 0.7),
+        gateUp: made(E * 2 * I, H, H, 12, 0.2),
+        down: made(E * H, 96, I, 13, 0.2),
+      };
+      const gradientsOf = async (precision: "f32" | "f16") => {
+        const f = ({ x, router, gateUp, down }: typeof parameters) =>
+          moe(
+            x,
+            {
+              router: matrixFromTensor(router.retain(), H),
+              gateUp: matrixFromTensor(gateUp.retain(), H, precision),
+              down: matrixFromTensor(down.retain(), I, precision),
+            },
+            { experts: E, topK: 2, normalise: true },
+          );
+        const { gradients } = pullback(f)(parameters, (y) => upload(device, fill(T * H, 3), y.shape));
+        return Promise.all(Object.values(gradients).map((gradient) => gradient!.readFloat32()));
+      };
+      const [wide, halves] = [await gradientsOf("f32"), await gradientsOf("f16")];
+      expect(halves).toHaveLength(4);
+      // Halves of gates and ups, which are products of halves themselves.
+      for (const [i, gradient] of halves.entries()) expectNear(gradient, wide[i]!, { relativeRms: 2 ** -9 });
+      if (device.kind === "webgpu") expect(halves[0]).not.toEqual(wide[0]);
+    });
   });
 
   test("shared expert and residual", async () => {

@@ -66,7 +66,7 @@ ${gatherParams.wgsl}
 ${quadX[x]}
 @group(0) @binding(2) var<storage, read> pairOf: array<u32>;             // [places]
 @group(0) @binding(3) var<storage, read_write> out: array<${to === "f32" ? "vec4f" : "vec4u"}>;
-${to === "f32" ? "" : edge === "held" ? packQuad(false) : packGradientQuad}
+${to === "f32" ? "" : edge === "held" ? packQuad(false) : packGradientQuad("packQuad")}
 
 @compute @workgroup_size(${GATHER_WORKGROUP})
 fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -115,7 +115,7 @@ ${innerParams.wgsl}
 @group(0) @binding(7) var<storage, read_write> dWeights: array<f32>;       // [T k]
 const WORKGROUP = 64u;
 var<workgroup> partial: array<f32, WORKGROUP>;
-${halves ? packGradientQuad : ""}
+${halves ? packQuad(false) + packGradientQuad("packGradient") : ""}
 fn four(at: u32) -> vec4f { return vec4f(hidden[at], hidden[at + 1u], hidden[at + 2u], hidden[at + 3u]); }
 
 @compute @workgroup_size(WORKGROUP)
@@ -177,8 +177,8 @@ const innerQuads = /* wgsl */ `
       dGate = weight * slope * up * s * (1.0 + gate * (1.0 - s));
       dUp = weight * slope * gate * s;
     }
-    dHidden[place * p.hiddenQuads + i] = packQuad(dGate);
-    dHidden[place * p.hiddenQuads + quads + i] = packQuad(dUp);
+    dHidden[place * p.hiddenQuads + i] = packGradient(dGate);
+    dHidden[place * p.hiddenQuads + quads + i] = packGradient(dUp);
     inner[place * p.innerQuads + i] = packQuad(weight * a);
   }
   for (var i = 2u * quads + lane; i < p.hiddenQuads; i += WORKGROUP) { dHidden[place * p.hiddenQuads + i] = vec2u(); }

@@ -43,7 +43,11 @@ describe("contraction", () => {
       const [left, right] = [upload(device, A, lines(a, M, K)), upload(device, B, lines(b, N, K))];
       const accumulate = "accumulate" in o;
       const operands = { a: { tensor: left, order: a }, b: { tensor: right, order: b } };
-      contract(device, { ...operands, M, N, K, out, accumulate }, "splits" in o ? { splits: o.splits } : {});
+      contract(
+        device,
+        { ...operands, M, N, K, out, accumulate },
+        "splits" in o ? { splits: o.splits, tiles: true } : { tiles: true },
+      );
       expectNear(await out.readFloat32(), expected, { relativeRms: 1e-6 });
     });
   });
@@ -64,7 +68,7 @@ describe("contraction", () => {
       const operand = (data: Float32Array, n: number) =>
         ({ tensor: upload(device, data, [192, n]), order: "columns" }) as const;
       const experts = { mode: "sums", count: 3, unit: 64, table: upload(device, starts, [4], "u32") } as const;
-      contract(device, { a: operand(A, M), b: operand(B, N), M, N, K: 192, out, experts }, { splits });
+      contract(device, { a: operand(A, M), b: operand(B, N), M, N, K: 192, out, experts }, { splits, tiles: true });
       expectNear(await out.readFloat32(), expected, { relativeRms: 1e-6 });
     });
   });
@@ -77,10 +81,9 @@ describe("contraction", () => {
     await device.scope(async () => {
       const out = upload(device, new Float32Array(192 * N).fill(9), [192, N]);
       const b = upload(device, B, order === "rows" ? [E * N, K] : [E * K, N]);
-      contract(device, {
-        ...{ a: { tensor: upload(device, A, [192, K]), order: "rows" }, b: { tensor: b, order }, M: 192, N, K, out },
-        experts: { mode: "places", count: E, unit: 64, table: upload(device, table, [3], "u32") },
-      });
+      const experts = { mode: "places", count: E, unit: 64, table: upload(device, table, [3], "u32") } as const;
+      const a = { tensor: upload(device, A, [192, K]), order: "rows" } as const;
+      contract(device, { a, b: { tensor: b, order }, M: 192, N, K, out, experts }, { tiles: true });
       const expected = Float64Array.from({ length: 192 * N }, (_, i) => {
         const [m, n] = [Math.floor(i / N), i % N];
         const e = table[Math.floor(m / 64)] as number;

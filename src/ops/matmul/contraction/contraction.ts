@@ -7,10 +7,15 @@ import type { MatrixShape } from "../matrix-tile.wgsl.js";
 import {
   CONTRACTION_DEPTH,
   CONTRACTION_TILE,
+  type ContractionVariant,
   contractionKernel,
   contractionLabel,
   contractionParams,
+  SINGLE_WORKGROUP,
+  type SingleContractionVariant,
   SUM_PARTS_WORKGROUP,
+  singleContractionKernel,
+  singleContractionLabel,
   sumPartsKernel,
   sumPartsLabel,
   sumPartsParams,
@@ -52,11 +57,17 @@ const LEAST_PART = 512;
 export interface ForcedContraction {
   readonly shape?: MatrixShape;
   readonly splits?: number;
+  /** Tiles of float32 on a software adapter, too. */
+  readonly tiles?: true;
 }
 
-/** Whether products with these three extents run on matrix units, with operands as halves. */
+/**
+ * Whether products with these three extents run on matrix units, with operands as halves. A software adapter has none and
+ * takes the halves all the same, so that tests come this way.
+ */
 export function contractsHalves(device: WebGpuDevice, precision: "f32" | "f16", extents: readonly number[]): boolean {
-  return precision === "f16" && Math.min(...extents) >= MATRIX_MINIMUM && shapesOf(device).length > 0;
+  const takes = device.isSoftware || shapesOf(device).length > 0;
+  return takes && precision === "f16" && Math.min(...extents) >= MATRIX_MINIMUM;
 }
 
 function shapesOf(device: WebGpuDevice): readonly MatrixShape[] {
@@ -88,13 +99,12 @@ export function contract(device: WebGpuDevice, c: Contraction, forced: ForcedCon
   const mode: ContractionMode = experts?.mode ?? "plain";
   const unit = experts?.mode === "places" ? experts.unit : 1;
   const outStride = out.shape.at(-1) ?? N;
-  const shape = isHalves ? (forced.shape ?? bestShape(device, c)) : undefined;
-  const [tileM, tileN, depth] = shape
-    ? [shape.tokens, shape.rows, shape.depth]
-    : [CONTRACTION_TILE, CONTRACTION_TILE, CONTRACTION_DEPTH];
-  const [width, height] = [Math.ceil(N / tileN), Math.ceil(M / tileM)];
+  const isSingle = device.isSoftware && !forced.tiles;
+  const shape = isHalves && !isSingle ? (forced.shape ?? bestShape(device, c)) : undefined;
+  const depth = shape?.depth ?? CONTRACTION_DEPTH;
+  const grid = isSingle ? singleGrid(M * N, device.limits.maxWorkgroupsPerDimension) : tileGrid(shape, M, N);
   const perSum = mode === "sums" ? (experts?.count ?? 1) : 1;
-  const splits = forced.splits ?? (mode === "places" ? 1 : splitsOf(device, width * height * perSum, K / perSum));
+  const splits = forced.splits ?? (mode === "places" ? 1 : splitsOf(device, grid[0] * grid[1] * perSum, K / perSum));
   const isSplit = splits > 1 || c.accumulate === true;
   const parts = isSplit ? empty(device, [splits * perSum, M, outStride], "f32", "contraction parts") : undefined;
   // Columns behind the result's are added up too.
@@ -102,40 +112,51 @@ export function contract(device: WebGpuDevice, c: Contraction, forced: ForcedCon
 
   const strideOf = ({ shape: extents }: Tensor) => (extents.at(-1) ?? 0) / (isHalves ? 4 : 1);
   const strides = { aStride: strideOf(a.tensor), bStride: strideOf(b.tensor), outStride };
-  const quads = [strides.aStride, strides.bStride, outStride, N].every((n) => n % 4 === 0);
-  const orders = { a: a.order, b: b.order, mode, unit };
+  const variant = { a: a.order, b: b.order, mode, unit };
   const buffers = [a.tensor, b.tensor, experts?.table, parts ?? out].filter((tensor) => tensor !== undefined);
-  device.run(
-    shape ? matrixKernel({ ...orders, shape, subgroupSize: device.features.subgroupSize.min }) : plainKernel(),
-    {
-      buffers,
-      params: contractionParams.write({
-        ...{ M, N, K, ...strides },
-        step: Math.ceil(K / (splits * depth)) * depth,
-        splits,
-        experts: experts?.count ?? 0,
-        expertLines: b.order === "rows" ? N : K,
-      }),
-      grid: [width, height, splits * perSum],
-      cost: {
-        bytes: buffers.reduce((sum, { byteLength }) => sum + byteLength, 0),
-        operations: 2 * M * N * K,
-      },
+  device.run(kernel(), {
+    buffers,
+    params: contractionParams.write({
+      ...{ M, N, K, ...strides },
+      step: Math.ceil(K / (splits * depth)) * depth,
+      splits,
+      experts: experts?.count ?? 0,
+      expertLines: b.order === "rows" ? N : K,
+    }),
+    grid: [...grid, splits * perSum],
+    cost: {
+      bytes: buffers.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      operations: 2 * M * N * K,
     },
-  );
+  });
   if (parts) {
     sumParts(device, parts, out, splits, c.accumulate === true);
     parts.dispose();
   }
 
-  function plainKernel(): WebGpuKernel {
-    const v = { ...orders, quads };
+  function kernel(): WebGpuKernel {
+    if (isSingle) {
+      const v: SingleContractionVariant = { ...variant, halves: isHalves };
+      return kept(singleContractionLabel(v), () => singleContractionKernel(v));
+    }
+    if (shape) {
+      const v: ContractionMatrixVariant = { ...variant, shape, subgroupSize: device.features.subgroupSize.min };
+      return kept(contractionMatrixLabel(v), () => contractionMatrixKernel(v));
+    }
+    const v: ContractionVariant = { ...variant, quads: [...Object.values(strides), N].every((n) => n % 4 === 0) };
     return kept(contractionLabel(v), () => contractionKernel(v));
   }
 }
 
-const matrixKernel = (v: ContractionMatrixVariant): WebGpuKernel =>
-  kept(contractionMatrixLabel(v), () => contractionMatrixKernel(v));
+function tileGrid(shape: MatrixShape | undefined, M: number, N: number): readonly [number, number] {
+  const { tokens, rows } = shape ?? { tokens: CONTRACTION_TILE, rows: CONTRACTION_TILE };
+  return [Math.ceil(N / rows), Math.ceil(M / tokens)];
+}
+
+function singleGrid(results: number, limit: number): readonly [number, number] {
+  const groups = Math.ceil(results / SINGLE_WORKGROUP);
+  return [Math.min(groups, limit), Math.ceil(groups / limit)];
+}
 
 /** Parts of each sum: one, unless the tiles leave most of a GPU idle. */
 function splitsOf(device: WebGpuDevice, groups: number, K: number): number {
@@ -174,6 +195,10 @@ export function contractionVariants(): WebGpuKernel[] {
       for (const quads of [true, false]) {
         const v = { a, b, mode, quads, unit: 64 };
         found.push({ label: contractionLabel(v), code: contractionKernel(v) });
+      }
+      for (const halves of [true, false]) {
+        const v = { a, b, mode, halves, unit: 64 };
+        found.push({ label: singleContractionLabel(v), code: singleContractionKernel(v) });
       }
     }
   }

@@ -176,6 +176,56 @@ export function contractionLabel(v: ContractionVariant): string {
   return `contraction f32 ${v.mode} ${v.a}×${v.b}${v.quads ? "" : " scalars"}${v.mode === "places" ? ` of ${v.unit}` : ""}`;
 }
 
+export interface SingleContractionVariant extends Omit<ContractionVariant, "quads"> {
+  /** Operands are halves, so that all that leads to matrix units can be tested without them. */
+  readonly halves: boolean;
+}
+
+export const SINGLE_WORKGROUP = 64;
+
+/**
+ * A thread a result, for software adapters, where barriers are slow and long kernels compile for seconds. Buffers as above.
+ * Grid: results, folded; 1; parts of the sum times experts.
+ */
+export const singleContractionKernel = (v: SingleContractionVariant): string => {
+  const { table, out } = contractionBindings(v.mode);
+  const load = (name: "a" | "b", order: Order): string => {
+    const [line, column] = order === "rows" ? ["output", "k"] : ["k", "output"];
+    const at = v.halves
+      ? `unpack2x16float(${name}[(first + ${line}) * p.${name}Stride * 4u + ${column} / 2u])[${column} % 2u]`
+      : `${name}[(first + ${line}) * p.${name}Stride + ${column}]`;
+    return `fn load${name}(output: u32, k: u32, first: u32) -> f32 { return ${at}; }`;
+  };
+  return /* wgsl */ `
+${contractionParams.wgsl}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<${v.halves ? "u32" : "f32"}>;
+@group(0) @binding(2) var<storage, read> b: array<${v.halves ? "u32" : "f32"}>;
+${v.mode === "plain" ? "" : `@group(0) @binding(${table}) var<storage, read> table: array<u32>;`}
+@group(0) @binding(${out}) var<storage, read_write> out: array<f32>;
+const DEPTH = ${CONTRACTION_DEPTH}u;
+const UNIT = ${v.unit}u;
+${load("a", v.a)}
+${load("b", v.b)}
+
+@compute @workgroup_size(${SINGLE_WORKGROUP})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let index = (group.y * groups.x + group.x) * ${SINGLE_WORKGROUP}u + lane;
+  let firstM = index / p.N;
+  let n = index % p.N;
+  if (firstM >= p.M) { return; }
+${enterContraction[v.mode]}
+  var sum = 0.0;
+  for (var k = kBegin; k < kEnd; k++) { sum += loada(firstM, k, 0u) * loadb(n, k, firstLineB); }
+  out[outBase + firstM * p.outStride + n] = sum;
+}`;
+};
+
+export function singleContractionLabel(v: SingleContractionVariant): string {
+  const unit = v.mode === "places" ? ` of ${v.unit}` : "";
+  return `contraction single ${v.halves ? "halves " : ""}${v.mode} ${v.a}×${v.b}${unit}`;
+}
+
 export const sumPartsParams = params({ size: "u32", parts: "u32", width: "u32" });
 export const SUM_PARTS_WORKGROUP = 256;
 
