@@ -1,6 +1,7 @@
 /** A training from the command line: opens everything, trains with progress, says where the result lies. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { open } from "../../device/index.js";
 import { openSafetensors, parseJson } from "../../formats/index.js";
 import { fileSource } from "../../formats/node/index.js";
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, Lora } from "../../train/lora.js";
@@ -15,7 +16,7 @@ import {
 import { Trainer } from "../../train/trainer.js";
 import { parseTrainingConfig, type TrainingConfig } from "../../train/training-config.js";
 import { catchInterrupts } from "../interrupt.js";
-import { type DeviceOptions, openDevice } from "../model-options.js";
+import type { DeviceOptions } from "../model-options.js";
 import { bytesText, InputError, InterruptedError, print, printJson, progressLine, say, UsageError } from "../output.js";
 import { openTrainedModel, openTrainingData, type TrainedModel, validationBatches } from "./open-training.js";
 import { stepLine } from "./step-line.js";
@@ -41,7 +42,12 @@ export async function train(path: string, flags: TrainFlags): Promise<void> {
   using interrupts = catchInterrupts();
   const { signal } = interrupts;
   try {
-    await using device = await openDevice(flags);
+    await using device = await open({
+      prefer: flags.device,
+      cpu: flags.threads === undefined ? {} : { threads: flags.threads },
+      // Every step asks for the same blocks again, gigabytes of them: a block that went back to the driver is cleared anew.
+      webgpu: { maxPooledBytes: Number.POSITIVE_INFINITY },
+    });
     // A checkpoint of adapters has no model of its own.
     const checkpoint = config.lora ? undefined : before?.path;
     const loading = progressLine("Loading");
