@@ -19,6 +19,7 @@ export {
   sumRows,
 } from "./elementwise/elementwise.js";
 export { embedding } from "./embedding/embedding.js";
+export { type Fft2Options, type FftOptions, type FftTables, fft2, fftTables } from "./fft2/fft2.js";
 export { fwht, widestBlock } from "./fwht/fwht.js";
 export { gatherLastTokens } from "./gather-rows/gather-rows.js";
 export { type GlobalNormOptions, globalNorm, UPDATE, UPDATE_WORDS, updateRecord } from "./global-norm/global-norm.js";
