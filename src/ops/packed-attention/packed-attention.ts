@@ -14,7 +14,7 @@
  * Axes      T tokens, H query heads, G key/value heads, D head size; qkv: [T, (H + 2G)·D] after `prepareKv`; out: [T, H·D] f32.
  * Precision codes are exact; products, softmax and sums in float32. The reference computes in float64 from the same bytes.
  *           Decoding on WebGPU may multiply 2-bit codes as integers: what keys meet is rounded to 23 bits of a lane's largest,
- *           what values meet to 16 bits of the largest of its four or eight tokens, some 5e-6 of the result's RMS.
+ *           what values meet to 16 bits of the largest of its four or eight tokens, some 1e-5 of the result's RMS.
  * Departs   as `attention`: a dead token's result is zero, hidden keys are left out, and so are pages that no segment holds.
  */
 import { empty, record, ShapeError, type Tensor } from "../../tensor/index.js";
