@@ -33,7 +33,7 @@ export {
 export { type GroupNormOptions, groupNorm } from "./group-norm/group-norm.js";
 export { layerNorm } from "./layer-norm/layer-norm.js";
 export { lightningGradient } from "./lightning-attention/lightning-attention.gradient.js";
-export { lightningAttention } from "./lightning-attention/lightning-attention.js";
+export { type LightningAttentionOptions, lightningAttention } from "./lightning-attention/lightning-attention.js";
 export { matmul, normedMatmul } from "./matmul/matmul.js";
 export { COLUMN_BLOCK, matrixFromTensor, type WeightKind, type WeightMatrix } from "./matmul/weight-matrix.js";
 export type { EncodedWeights } from "./matmul/weights/codec.js";
