@@ -2,7 +2,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { openFolder, parseJson } from "../../formats/index.js";
+import { type Folder, openFolder, parseJson } from "../../formats/index.js";
 import { writeFileAtomic } from "../../formats/node/index.js";
 import { chatTemplateFromConfig, createTokenizer } from "../../text/index.js";
 import { drawShard, openSources } from "../../train/data/index.js";
@@ -47,12 +47,7 @@ async function tokenise(files: readonly string[], options: Options): Promise<voi
   const { signal } = interrupts;
   const section = options.data === undefined ? { sources: [{ files }] } : await readSection(options.data);
   const folder = await openFolder(options.model);
-  const config: unknown = (await folder.has("tokenizer_config.json"))
-    ? await folder.readJson("tokenizer_config.json")
-    : {};
-  const tokenizer = createTokenizer(await folder.readJson("tokenizer.json"), config);
-  await folder.close();
-  const template = chatTemplateFromConfig(config);
+  const { tokenizer, template } = await textOf(folder).finally(() => folder.close());
   let line: { readonly file: string; readonly shown: ReturnType<typeof progressLine> } | undefined;
   const onProgress = (file: string, done: number, total: number): void => {
     if (line?.file !== file) {
@@ -105,6 +100,18 @@ async function tokenise(files: readonly string[], options: Options): Promise<voi
 
 const totalsText = (name: string, { documents, ids, counted }: { documents: number; ids: number; counted: number }) =>
   `${name}: ${documents} documents, ${ids} tokens, ${counted} of them with loss`;
+
+/** The tokenizer and the template as a training run reads them: shards belong to both. */
+async function textOf(folder: Folder) {
+  const config: unknown = (await folder.has("tokenizer_config.json"))
+    ? await folder.readJson("tokenizer_config.json")
+    : {};
+  const tokenizer = createTokenizer(await folder.readJson("tokenizer.json"), config);
+  const own = (await folder.has("chat_template.jinja")) ? await folder.readText("chat_template.jinja") : undefined;
+  const settings = typeof config === "object" && config !== null ? config : {};
+  const template = chatTemplateFromConfig(own === undefined ? config : { ...settings, chat_template: own });
+  return { tokenizer, template };
+}
 
 /** The section by itself, or a whole configuration that has one. */
 async function readSection(file: string): Promise<unknown> {

@@ -5,16 +5,16 @@
  *   dW    = dyᵀ · P
  *   dbias = Σ over images and places of dy
  *
- * Patches are made again, some images at a time, as in the forward pass.
+ * Patches are made again, some at a time, as in the forward pass.
  */
 import { type Backward, empty, type Keep, type Tensor } from "../../tensor/index.js";
 import { mix } from "../elementwise/elementwise.js";
 import { matmul } from "../matmul/matmul.js";
 import { COLUMN_BLOCK, matrixFromTensor, type WeightMatrix } from "../matmul/weight-matrix.js";
 import { sumAxes } from "../reduce/reduce.js";
-import { launchSwapAxes } from "../swap-axes/swap-axes.js";
+import { launchSwapAxes, type SwapSizes } from "../swap-axes/swap-axes.js";
 import { transpose } from "../transpose/transpose.js";
-import { type ConvLayout, gatherPatches, imagesAtOnce, patchColumns } from "./patches.js";
+import { type ConvLayout, gatherPatches, type PatchRange, patchColumns, patchRanges } from "./patches.js";
 
 const padded = (n: number): number => Math.ceil(n / COLUMN_BLOCK) * COLUMN_BLOCK;
 
@@ -26,32 +26,58 @@ export function paddedRows(flat: Tensor): WeightMatrix {
   return matrixFromTensor(transpose(turned, { columnsOut: padded(K) }), K);
 }
 
-export function conv2dBackward(x: Tensor, w: Tensor, layout: ConvLayout): (keep: Keep) => Backward {
+/** How the images' places y[n, O, place] of a range become rows [place, O] or [O, place], and [place, O] becomes y. */
+export function placed(
+  { outputs, outHeight, outWidth }: ConvLayout,
+  { first, count }: PatchRange,
+): { readonly result: SwapSizes; readonly rows: SwapSizes; readonly columns: SwapSizes } {
+  const places = outHeight * outWidth;
+  if (count % places === 0) {
+    const images = count / places;
+    const offset = first * outputs;
+    return {
+      result: { a: images, b: places, c: outputs, u: 1, yOffset: offset },
+      rows: { a: images, b: outputs, c: places, u: 1, xOffset: offset },
+      columns: { a: 1, b: images, c: outputs, u: places, xOffset: offset },
+    };
+  }
+  // A part of one image: rows of y go on behind it.
+  const offset = (first - (first % places)) * outputs + (first % places);
+  return {
+    result: { a: 1, b: count, c: outputs, u: 1, yOffset: offset, yRow: places },
+    rows: { a: 1, b: outputs, c: count, u: 1, xOffset: offset, xRow: places },
+    columns: { a: outputs, b: 1, c: 1, u: count, xOffset: offset, xRow: places },
+  };
+}
+
+export function conv2dBackward(
+  x: Tensor,
+  w: Tensor,
+  layout: ConvLayout,
+  patchBytes: number | undefined,
+): (keep: Keep) => Backward {
   return (keep) => {
     const [x_, w_] = keep(x, w);
     return ([dy], needs) => {
       if (!dy) return [];
-      const { images, outputs, outHeight, outWidth, depth } = layout;
-      const places = outHeight * outWidth;
-      const step = imagesAtOnce(layout);
+      const { outputs, depth } = layout;
       const dx = needs[0] ? empty(x_.device, x_.shape) : undefined;
       let dW: Tensor | undefined;
       using flat = w_.reshape([outputs, depth]);
       using turned = matrixFromTensor(transpose(flat, { columnsOut: padded(outputs) }), outputs);
-      for (let first = 0; first < images; first += step) {
-        const count = Math.min(step, images - first);
-        const xOffset = first * outputs * places;
+      for (const range of patchRanges(layout, patchBytes)) {
+        const { count } = range;
+        const sizes = placed(layout, range);
         if (dx) {
-          using rows = empty(x_.device, [count * places, outputs]);
-          launchSwapAxes(dy, rows, { a: count, b: outputs, c: places, u: 1, xOffset });
+          using rows = empty(x_.device, [count, outputs]);
+          launchSwapAxes(dy, rows, sizes.rows);
           using dPatches = matmul(rows, turned);
-          gatherPatches(dPatches, dx, layout, first, count);
+          gatherPatches(dPatches, dx, layout, range);
         }
         if (needs[1]) {
-          const columns = count * places;
-          using rows = empty(x_.device, [outputs, columns]);
-          launchSwapAxes(dy, rows, { a: 1, b: count, c: outputs, u: places, xOffset });
-          using matrix = matrixFromTensor(patchColumns(x_, layout, first, count, padded(columns)), columns);
+          using rows = empty(x_.device, [outputs, count]);
+          launchSwapAxes(dy, rows, sizes.columns);
+          using matrix = matrixFromTensor(patchColumns(x_, layout, range, padded(count)), count);
           const part = matmul(rows, matrix);
           if (!dW) dW = part;
           else {

@@ -7,7 +7,7 @@ import { compileOnNullBackend } from "../../device/webgpu/check-variants.js";
 import { upload } from "../../tensor/index.js";
 import { conv2d } from "./conv2d.js";
 import { conv2dReference } from "./conv2d.reference.js";
-import { conv2dVariants, imagesAtOnce } from "./patches.js";
+import { conv2dVariants, patchRanges } from "./patches.js";
 
 type Four = readonly [number, number, number, number];
 interface Case {
@@ -17,6 +17,8 @@ interface Case {
   readonly stride?: number;
   readonly padding?: number;
   readonly bias?: boolean;
+  /** Patches at a time. */
+  readonly patches?: number;
 }
 
 const cases: readonly Case[] = [
@@ -27,10 +29,25 @@ const cases: readonly Case[] = [
   { name: "3 × 3, stride 2, padding 1", x: [1, 4, 7, 8], w: [2, 4, 3, 3], stride: 2, padding: 1 },
   { name: "3 × 3 without padding", x: [1, 2, 5, 5], w: [3, 2, 3, 3] },
   { name: "an oblong kernel, wide padding", x: [2, 2, 4, 6], w: [3, 2, 2, 5], stride: 3, padding: 4, bias: true },
+  { name: "images in turn", x: [5, 2, 4, 3], w: [3, 2, 3, 3], padding: 1, bias: true, patches: 25 },
+  {
+    name: "images in parts, stride 2",
+    x: [2, 3, 7, 6],
+    w: [2, 3, 3, 3],
+    stride: 2,
+    padding: 1,
+    bias: true,
+    patches: 7,
+  },
+  { name: "images in parts", x: [2, 2, 5, 6], w: [3, 2, 3, 2], padding: 1, bias: true, patches: 13 },
   { name: "a patch of a multiple of 32", x: [1, 8, 3, 3], w: [33, 8, 2, 2] },
 ];
 
-const run = (c: Case) => ({ stride: c.stride ?? 1, padding: c.padding ?? 0 });
+const run = (c: Case) => ({
+  stride: c.stride ?? 1,
+  padding: c.padding ?? 0,
+  ...(c.patches === undefined ? {} : { patchBytes: 4 * c.w[1] * c.w[2] * c.w[3] * c.patches }),
+});
 const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b);
 
 describe.each(await devices())("conv2d on $label", (device) => {
@@ -74,45 +91,16 @@ describe.each(await devices())("conv2d on $label", (device) => {
   });
 });
 
-describe("images whose patches do not fit at once", async () => {
-  const [cpu] = await devices();
-  test("are convolved some at a time, gradients too", async () => {
-    const c: Case = { name: "", x: [3, 64, 72, 72], w: [2, 64, 8, 8], stride: 1 };
-    const layout = {
-      ...{ images: 3, channels: 64, height: 72, width: 72, outputs: 2, kernelHeight: 8, kernelWidth: 8 },
-      ...{ stride: 1, padding: 0, outHeight: 65, outWidth: 65, depth: 64 * 64 },
-    };
-    expect(imagesAtOnce(layout)).toBe(1);
-    const { pullback } = await import("../gradient/value-and-gradient.js");
-    const x = fill(size(c.x), 1);
-    const w = fill(size(c.w), 2);
-    const operands = { x: upload(cpu!, x, c.x), w: upload(cpu!, w, c.w) };
-    const ones = (y: { shape: readonly number[]; size: number }) =>
-      upload(cpu!, new Float32Array(y.size).fill(1), y.shape);
-    const { value, gradients } = pullback(({ x, w }: typeof operands) => conv2d(x, w))(operands, ones);
-    const y = await value.readFloat32();
-    // A place of each image, by hand.
-    for (const n of [0, 1, 2]) {
-      let expected = 0;
-      for (let ch = 0; ch < 64; ch++)
-        for (let u = 0; u < 8; u++)
-          for (let v = 0; v < 8; v++)
-            expected += w[((64 + ch) * 8 + u) * 8 + v]! * x[((n * 64 + ch) * 72 + 10 + u) * 72 + 20 + v]!;
-      expectNear([y[((n * 2 + 1) * 65 + 10) * 65 + 20]!], [expected], { absolute: 1e-3 });
-    }
-    // With dy = 1, dW is the sum of x over the places that the kernel's number sees.
-    let seen = 0;
-    for (let n = 0; n < 3; n++)
-      for (let i = 0; i < 65; i++) for (let j = 0; j < 65; j++) seen += x[((n * 64 + 5) * 72 + i + 3) * 72 + j + 4]!;
-    const dW = await gradients.w!.readFloat32();
-    expectNear([dW[(5 * 8 + 3) * 8 + 4]!], [seen], { absolute: 2e-2 });
-    // And dx in the middle is the sum of all weights of the channel.
-    let all = 0;
-    for (let o = 0; o < 2; o++) for (let k = 0; k < 64; k++) all += w[(o * 64 + 7) * 64 + k]!;
-    const dx = await gradients.x!.readFloat32();
-    expectNear([dx[((2 * 64 + 7) * 72 + 40) * 72 + 40]!], [all], { absolute: 1e-4 });
-    for (const tensor of [value, ...Object.values(gradients), ...Object.values(operands)]) tensor.dispose();
-  });
+test("patches are made in ranges: whole images, or parts that end with their image", () => {
+  const layout = {
+    ...{ images: 5, channels: 1, height: 4, width: 4, outputs: 1, kernelHeight: 1, kernelWidth: 1 },
+    ...{ stride: 1, padding: 0, outHeight: 4, outWidth: 4, depth: 1 },
+  };
+  const counts = (bytes: number) => patchRanges(layout, bytes).map(({ count }) => count);
+  expect(counts(4 * 1000)).toEqual([80]);
+  expect(counts(4 * 40)).toEqual([32, 32, 16]);
+  expect(counts(4 * 10)).toEqual([10, 6, 10, 6, 10, 6, 10, 6, 10, 6]);
+  expect(patchRanges(layout, 4 * 10)[3]).toEqual({ first: 26, count: 6 });
 });
 
 test("the WebGPU kernels compile without a message", async () => {

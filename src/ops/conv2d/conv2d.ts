@@ -8,15 +8,15 @@
  * Axes      N images, C input and O output channels, H × W and H' × W' places, U × V kernel; row-major.
  *           x: [N, C, H, W]; w: [O, C, U, V]; bias: [O]; y: [N, O, H', W'], H' = ⌊(H + 2 padding − U) / stride⌋ + 1.
  * Precision float32, sums in float32.
- * How       the patches of some images are written out as rows of a matrix, and the product with the weights does the rest: it is the
- *           fastest kernel there is. As many images at once as give 64 MiB of patches, so that memory stays bounded. A 1 × 1 kernel has the
- *           pixels themselves as patches.
+ * How       the images' patches are written out as rows of a matrix, and the product with the weights does the rest: it is the
+ *           fastest kernel there is. 64 MiB of patches at a time, so that memory stays bounded. A 1 × 1 kernel has the pixels themselves as
+ *           patches.
  */
 import { activeTape, empty, record, ShapeError, sameShape, type Tensor, withTape } from "../../tensor/index.js";
 import { matmul } from "../matmul/matmul.js";
 import { launchSwapAxes } from "../swap-axes/swap-axes.js";
-import { conv2dBackward, paddedRows } from "./conv2d.gradient.js";
-import { type ConvLayout, imagesAtOnce, patches } from "./patches.js";
+import { conv2dBackward, paddedRows, placed } from "./conv2d.gradient.js";
+import { type ConvLayout, patches, patchRanges } from "./patches.js";
 
 /** Options of {@link conv2d}. */
 export interface Conv2dOptions {
@@ -26,6 +26,8 @@ export interface Conv2dOptions {
   readonly padding?: number;
   /** f32 [O]. */
   readonly bias?: Tensor | undefined;
+  /** Memory for patches. Default 64 MiB. */
+  readonly patchBytes?: number;
 }
 
 /**
@@ -44,17 +46,14 @@ export function conv2d(x: Tensor, w: Tensor, options: Conv2dOptions = {}): Tenso
   withTape(undefined, () => {
     using flat = w.reshape([outputs, depth]);
     using weights = paddedRows(flat);
-    const places = outHeight * outWidth;
-    const step = imagesAtOnce(layout);
-    for (let first = 0; first < images; first += step) {
-      const count = Math.min(step, images - first);
-      using rows = patches(x, layout, first, count);
+    for (const range of patchRanges(layout, options.patchBytes)) {
+      using rows = patches(x, layout, range);
       using product = matmul(rows, weights, bias ? { bias } : {});
-      const yOffset = first * outputs * places;
-      launchSwapAxes(product, y, { a: count, b: places, c: outputs, u: 1, yOffset });
+      launchSwapAxes(product, y, placed(layout, range).result);
     }
   });
-  if (activeTape()) record("conv2d", bias ? [x, w, bias] : [x, w], [y], conv2dBackward(x, w, layout));
+  if (activeTape())
+    record("conv2d", bias ? [x, w, bias] : [x, w], [y], conv2dBackward(x, w, layout, options.patchBytes));
   return y;
 }
 

@@ -14,10 +14,10 @@ class PatchesArgs {
   padding: i32;
   outHeight: i32;
   outWidth: i32;
-  /** Image. */
+  /** Patch of all images. */
   first: i32;
-  /** Patches, or pixels. */
-  extent: i32;
+  /** Patches. */
+  count: i32;
   /** Of the result's rows. */
   stride: i32;
 }
@@ -26,12 +26,13 @@ class PatchesArgs {
 export function convPatchRows(args: usize, begin: i32, end: i32, worker: i32): void {
   const a = changetype<PatchesArgs>(args);
   const plane = ((<usize>a.height * <usize>a.width) << 2);
-  for (let n = begin; n < end; n++) {
+  for (let task = begin; task < end; task++) {
+    const n = a.first + task;
     const left = (n % a.outWidth) * a.step - a.padding;
     const top = ((n / a.outWidth) % a.outHeight) * a.step - a.padding;
-    const image = n / (a.outWidth * a.outHeight) + a.first;
+    const image = n / (a.outWidth * a.outHeight);
     let x = a.x + <usize>image * <usize>a.channels * plane;
-    let y = a.y + ((<usize>n * <usize>a.stride) << 2);
+    let y = a.y + ((<usize>task * <usize>a.stride) << 2);
     if (left >= 0 && left + a.kernelWidth <= a.width && top >= 0 && top + a.kernelHeight <= a.height) {
       // Most patches lie inside: nothing to ask for each number.
       x += (<usize>(top * a.width + left)) << 2;
@@ -68,28 +69,35 @@ export function convPatchRows(args: usize, begin: i32, end: i32, worker: i32): v
 /** [C · U · V, patches], zeros behind. */
 export function convPatchColumns(args: usize, begin: i32, end: i32, worker: i32): void {
   const a = changetype<PatchesArgs>(args);
-  const images = a.extent / (a.outWidth * a.outHeight);
   for (let k = begin; k < end; k++) {
     const v = k % a.kernelWidth;
     const u = (k / a.kernelWidth) % a.kernelHeight;
     const c = k / (a.kernelWidth * a.kernelHeight);
     let y = a.y + ((<usize>k * <usize>a.stride) << 2);
-    for (let image = a.first; image < a.first + images; image++) {
-      const plane = a.x + ((<usize>(image * a.channels + c) * <usize>a.height * <usize>a.width) << 2);
-      for (let i = 0; i < a.outHeight; i++) {
-        const row = i * a.step + u - a.padding;
-        const isRow = row >= 0 && row < a.height;
-        const line = plane + ((<usize>(isRow ? row : 0) * <usize>a.width) << 2);
-        let column = v - a.padding;
-        for (let j = 0; j < a.outWidth; j++) {
-          const isIn = isRow && column >= 0 && column < a.width;
-          store<f32>(y, isIn ? load<f32>(line + ((<usize>column) << 2)) : <f32>0);
-          y += 4;
-          column += a.step;
-        }
+    // Row of places after row of places; the first and the last may be parts.
+    let j = a.first % a.outWidth;
+    let i = (a.first / a.outWidth) % a.outHeight;
+    let image = a.first / (a.outWidth * a.outHeight);
+    for (let left = a.count; left > 0; ) {
+      const row = i * a.step + u - a.padding;
+      const isRow = row >= 0 && row < a.height;
+      const line = a.x + ((<usize>((image * a.channels + c) * a.height + (isRow ? row : 0)) * <usize>a.width) << 2);
+      const last = min(a.outWidth, j + left);
+      left -= last - j;
+      let column = j * a.step + v - a.padding;
+      for (; j < last; j++) {
+        const isIn = isRow && column >= 0 && column < a.width;
+        store<f32>(y, isIn ? load<f32>(line + ((<usize>column) << 2)) : <f32>0);
+        y += 4;
+        column += a.step;
+      }
+      j = 0;
+      if (++i == a.outHeight) {
+        i = 0;
+        image++;
       }
     }
-    memory.fill(y, 0, (<usize>(a.stride - a.extent)) << 2);
+    memory.fill(y, 0, (<usize>(a.stride - a.count)) << 2);
   }
 }
 
@@ -97,11 +105,13 @@ export function convPatchColumns(args: usize, begin: i32, end: i32, worker: i32)
 export function convGather(args: usize, begin: i32, end: i32, worker: i32): void {
   const a = changetype<PatchesArgs>(args);
   const depth = a.channels * a.kernelHeight * a.kernelWidth;
+  const firstImage = a.first / (a.outWidth * a.outHeight);
+  const adds = a.first % (a.outWidth * a.outHeight) != 0;
   for (let task = begin; task < end; task++) {
     const row = (task % a.height) + a.padding;
     const c = (task / a.height) % a.channels;
-    const image = task / (a.height * a.channels);
-    let y = a.y + ((<usize>(a.first * a.channels * a.height + task) * <usize>a.width) << 2);
+    const image = task / (a.height * a.channels) + firstImage;
+    let y = a.y + ((<usize>(firstImage * a.channels * a.height + task) * <usize>a.width) << 2);
     // The places (i, j) whose patches hold the pixel go down by one as the kernel's (u, v) go up by a step.
     const lastI = row / a.step;
     const firstU = row - lastI * a.step;
@@ -114,13 +124,15 @@ export function convGather(args: usize, begin: i32, end: i32, worker: i32): void
       let i = lastI;
       for (let u = firstU; u < a.kernelHeight && i >= 0; u += a.step, i--) {
         if (i >= a.outHeight) continue;
-        const line = x + <usize>((image * a.outHeight + i) * a.outWidth) * patchBytes + ((<usize>(u * a.kernelWidth)) << 2);
+        const place = (image * a.outHeight + i) * a.outWidth - a.first;
+        const line = x + ((<usize>(u * a.kernelWidth)) << 2);
         let j = lastJ;
         for (let v = firstV; v < a.kernelWidth && j >= 0; v += a.step, j--) {
-          if (j < a.outWidth) sum += load<f32>(line + <usize>j * patchBytes + ((<usize>v) << 2));
+          const n = place + j;
+          if (j < a.outWidth && n >= 0 && n < a.count) sum += load<f32>(line + <usize>n * patchBytes + ((<usize>v) << 2));
         }
       }
-      store<f32>(y, sum);
+      store<f32>(y, adds ? load<f32>(y) + sum : sum);
       y += 4;
     }
   }

@@ -27,48 +27,74 @@ export interface ConvLayout {
   readonly depth: number;
 }
 
+/** Some patches, counted over all images: whole images, or a part of one. */
+export interface PatchRange {
+  readonly first: number;
+  readonly count: number;
+}
+
 // Patches of so many bytes are worth one product; more would only take memory.
-const patchBytes = 64 * 1024 * 1024;
+const usualBytes = 64 * 1024 * 1024;
 
-/** How many images' patches are made at once. */
-export function imagesAtOnce({ images, outHeight, outWidth, depth }: ConvLayout): number {
-  return Math.max(1, Math.min(images, Math.floor(patchBytes / (4 * outHeight * outWidth * depth))));
+/** All patches in turn: as many whole images at once as fit into `bytes`, or parts of images that do not. */
+export function patchRanges({ images, outHeight, outWidth, depth }: ConvLayout, bytes = usualBytes): PatchRange[] {
+  const places = outHeight * outWidth;
+  const fitting = Math.max(1, Math.floor(bytes / (4 * depth)));
+  const step = fitting < places ? fitting : Math.floor(fitting / places) * places;
+  const ranges: PatchRange[] = [];
+  for (let first = 0; first < images * places; ) {
+    // A part ends with its image.
+    const end = step < places ? (Math.floor(first / places) + 1) * places : images * places;
+    const count = Math.min(step, end - first);
+    ranges.push({ first, count });
+    first += count;
+  }
+  return ranges;
 }
 
-/** f32 [count · H' · W', C · U · V]: the patches of images `first` … `first + count − 1`. */
-export function patches(x: Tensor, layout: ConvLayout, first: number, count: number): Tensor {
-  const rows = count * layout.outHeight * layout.outWidth;
-  const out = empty(x.device, [rows, layout.depth], "f32", "patches");
-  launch("convPatchRows", rowsWebGpu, x, out, layout, first, rows, layout.depth, rows);
+/** f32 [count, C · U · V]. */
+export function patches(x: Tensor, layout: ConvLayout, { first, count }: PatchRange): Tensor {
+  const out = empty(x.device, [count, layout.depth], "f32", "patches");
+  launch("convPatchRows", rowsWebGpu, x, out, layout, { first, count, stride: layout.depth, tasks: count });
   return out;
 }
 
-/** f32 [C · U · V, stride]: the same transposed; zeros from column count · H' · W' on. */
-export function patchColumns(x: Tensor, layout: ConvLayout, first: number, count: number, stride: number): Tensor {
+/** f32 [C · U · V, stride]: the same transposed; zeros from column `count` on. */
+export function patchColumns(x: Tensor, layout: ConvLayout, { first, count }: PatchRange, stride: number): Tensor {
   const out = empty(x.device, [layout.depth, stride], "f32", "patches");
-  const columns = count * layout.outHeight * layout.outWidth;
-  launch("convPatchColumns", columnsWebGpu, x, out, layout, first, columns, stride, layout.depth);
+  launch("convPatchColumns", columnsWebGpu, x, out, layout, { first, count, stride, tasks: layout.depth });
   return out;
 }
 
-/** Adds up the patches' gradients [count · H' · W', C · U · V] for each pixel of images `first` on; writes them to dx. */
-export function gatherPatches(rows: Tensor, dx: Tensor, layout: ConvLayout, first: number, count: number): void {
-  const { channels, height, width } = layout;
-  const elements = count * channels * height * width;
-  launch("convGather", gatherWebGpu, rows, dx, layout, first, elements, width, count * channels * height);
+/**
+ * Adds up the patches' gradients [count, C · U · V] for each pixel of the range's images in dx. The first part of an image writes, further
+ * ones add.
+ */
+export function gatherPatches(rows: Tensor, dx: Tensor, layout: ConvLayout, { first, count }: PatchRange): void {
+  const { channels, height, width, outHeight, outWidth } = layout;
+  const images = Math.ceil(count / (outHeight * outWidth));
+  launch("convGather", gatherWebGpu, rows, dx, layout, {
+    first,
+    count,
+    stride: width,
+    tasks: images * channels * height,
+  });
 }
 
-/** @param extent patches for rows and columns, pixels for gather. @param stride of a row of the result. @param tasks its rows. */
+interface Launch extends PatchRange {
+  /** Of the result's rows. */
+  readonly stride: number;
+  /** The result's rows. */
+  readonly tasks: number;
+}
+
 function launch(
   name: string,
   kernel: WebGpuKernel,
   from: Tensor,
   to: Tensor,
   layout: ConvLayout,
-  first: number,
-  extent: number,
-  stride: number,
-  tasks: number,
+  { first, count, stride, tasks }: Launch,
 ): void {
   const { device } = from;
   const { channels, height, width, kernelHeight, kernelWidth, padding, outHeight, outWidth } = layout;
@@ -78,7 +104,7 @@ function launch(
     device.run(name, {
       arguments: [
         ...[from, to, channels, height, width, kernelHeight, kernelWidth],
-        ...[layout.stride, padding, outHeight, outWidth, first, extent, stride],
+        ...[layout.stride, padding, outHeight, outWidth, first, count, stride],
       ],
       tasks,
       cost,
@@ -89,7 +115,7 @@ function launch(
     buffers: [from, to],
     params: patchesParams.write({
       ...{ elements, channels, height, width, kernelHeight, kernelWidth },
-      ...{ step: layout.stride, padding, outHeight, outWidth, first, extent, stride },
+      ...{ step: layout.stride, padding, outHeight, outWidth, first, count, stride },
     }),
     grid: flatGrid(elements),
     cost,

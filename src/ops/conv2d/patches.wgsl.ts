@@ -14,10 +14,10 @@ export const patchesParams = params({
   padding: "u32",
   outHeight: "u32",
   outWidth: "u32",
-  /** Image. */
+  /** Patch of all images. */
   first: "u32",
   /** Patches. */
-  extent: "u32",
+  count: "u32",
   /** Of the result's rows. */
   stride: "u32",
 });
@@ -36,7 +36,7 @@ fn pixel(n: u32, k: u32) -> f32 {
   let c = k / (p.kernelWidth * p.kernelHeight);
   let column = n % p.outWidth * p.step + v - p.padding;
   let row = n / p.outWidth % p.outHeight * p.step + u - p.padding;
-  let image = n / (p.outWidth * p.outHeight) + p.first;
+  let image = n / (p.outWidth * p.outHeight);
   if (row >= p.height || column >= p.width) { return 0.0; }
   return x[((image * p.channels + c) * p.height + row) * p.width + column];
 }`;
@@ -45,7 +45,7 @@ export const patchRowsKernel = /* wgsl */ `
 ${bindings}
 ${pixel}
 ${flatMain}
-  y[i] = pixel(i / p.stride, i % p.stride);
+  y[i] = pixel(p.first + i / p.stride, i % p.stride);
 }`;
 
 export const patchColumnsKernel = /* wgsl */ `
@@ -53,21 +53,22 @@ ${bindings}
 ${pixel}
 ${flatMain}
   let n = i % p.stride;
-  if (n >= p.extent) {
+  if (n >= p.count) {
     y[i] = 0.0;
     return;
   }
-  y[i] = pixel(n, i / p.stride);
+  y[i] = pixel(p.first + n, i / p.stride);
 }`;
 
-// x: gradients of patches [count · H' · W', C · U · V]; y: of images.
+// x: gradients of patches [count, C · U · V]; y: of images.
 export const gatherKernel = /* wgsl */ `
 ${bindings}
 ${flatMain}
   let column = i % p.width + p.padding;
   let row = i / p.width % p.height + p.padding;
   let c = i / (p.width * p.height) % p.channels;
-  let image = i / (p.width * p.height * p.channels);
+  let places = p.outHeight * p.outWidth;
+  let image = i / (p.width * p.height * p.channels) + p.first / places;
   let size = p.kernelHeight * p.kernelWidth;
   var sum = 0.0;
   for (var u = 0u; u < p.kernelHeight; u++) {
@@ -75,9 +76,12 @@ ${flatMain}
     if (row < u || (row - u) % p.step != 0u || (row - u) / p.step >= p.outHeight) { continue; }
     for (var v = 0u; v < p.kernelWidth; v++) {
       if (column < v || (column - v) % p.step != 0u || (column - v) / p.step >= p.outWidth) { continue; }
-      let patch_ = (image * p.outHeight + (row - u) / p.step) * p.outWidth + (column - v) / p.step;
-      sum += x[(patch_ * p.channels + c) * size + u * p.kernelWidth + v];
+      let place = (image * p.outHeight + (row - u) / p.step) * p.outWidth + (column - v) / p.step;
+      if (place < p.first || place - p.first >= p.count) { continue; }
+      sum += x[((place - p.first) * p.channels + c) * size + u * p.kernelWidth + v];
     }
   }
-  y[p.first * p.channels * p.height * p.width + i] = sum;
+  let at = p.first / places * p.channels * p.height * p.width + i;
+  if (p.first % places != 0u) { sum += y[at]; }
+  y[at] = sum;
 }`;

@@ -33,7 +33,7 @@ export function swapAxes(x: Tensor, axis: number): Tensor {
   return y;
 }
 
-/** Extents as in the header; offsets are elements before the first one that is read and written. */
+/** Extents as in the header; offsets are elements before the first one that is read and written, for parts of tensors. */
 export interface SwapSizes {
   readonly a: number;
   readonly b: number;
@@ -41,20 +41,23 @@ export interface SwapSizes {
   readonly u: number;
   readonly xOffset?: number;
   readonly yOffset?: number;
+  /** Elements from a row [C, U] of x to the next, and from a row [B, U] of y to the next. Default: they follow each other. */
+  readonly xRow?: number;
+  readonly yRow?: number;
 }
 
 /** The launch alone, between parts of tensors. */
 export function launchSwapAxes(x: Tensor, y: Tensor, sizes: SwapSizes): void {
-  const { a, b, c, u, xOffset = 0, yOffset = 0 } = sizes;
+  const { a, b, c, u, xOffset = 0, yOffset = 0, xRow = c * u, yRow = b * u } = sizes;
   const { device } = x;
   const elements = a * b * c * u;
   const cost = { bytes: 8 * elements, operations: 0 };
   if (device.kind === "cpu") {
-    device.run("swapAxes", { arguments: [x, y, b, c, u, xOffset, yOffset], tasks: a * c, cost });
+    device.run("swapAxes", { arguments: [x, y, b, c, u, xOffset, yOffset, xRow, yRow], tasks: a * c, cost });
   } else {
     device.run(swapAxesWebGpu, {
       buffers: [x, y],
-      params: swapAxesParams.write({ elements, b, c, u, xOffset, yOffset }),
+      params: swapAxesParams.write({ elements, b, c, u, xOffset, yOffset, xRow, yRow }),
       grid: flatGrid(elements),
       cost,
     });

@@ -9,6 +9,8 @@ export const swapAxesParams = params({
   u: "u32",
   xOffset: "u32",
   yOffset: "u32",
+  xRow: "u32",
+  yRow: "u32",
 });
 
 export const swapAxesKernel = /* wgsl */ `
@@ -21,5 +23,5 @@ ${flatMain}
   let b = i / p.u % p.b;
   let c = i / (p.u * p.b) % p.c;
   let a = i / (p.u * p.b * p.c);
-  y[p.yOffset + i] = x[p.xOffset + ((a * p.b + b) * p.c + c) * p.u + u];
+  y[p.yOffset + (a * p.c + c) * p.yRow + b * p.u + u] = x[p.xOffset + (a * p.b + b) * p.xRow + c * p.u + u];
 }`;

@@ -257,10 +257,48 @@ describe("exercises", () => {
 
   test("what cannot be drawn is said", async () => {
     expect(() => source({ families: ["addition"] })).toThrow('there is no family "addition"');
-    expect(() => source({ families: { add: 0 } })).toThrow("weights expected at least one above 0");
+    expect(() => source({ families: { add: 0 } })).toThrow(
+      "exercises: families expected weights, at least one above 0 and none below, got [0].",
+    );
     await expect(source({ sequence: 5 }).piece(7)).rejects.toThrow(
       'exercises, exercise 7: expected at most 5 tokens ("sequence"), got',
     );
+  });
+
+  test("conversations of several, with a system's text", async () => {
+    const options = {
+      mode: "direct",
+      families: ["case"],
+      levels: [1, 0, 0],
+      turns: [0, 1],
+      systems: ["Be brief."],
+      system: 1,
+    };
+    const piece = await source(options).piece(0);
+    expect(shown(piece, mini)).toMatchInlineSnapshot(
+      `"<|endoftext|><|system|>Be brief.<|end|><|user|>Write in capital letters: object plainly /no_think<|end|><|assistant|>[<think></think>OBJECT PLAINLY<|end|>]<|user|>Put this in upper case: sheet stupid /no_think<|end|><|assistant|>[<think></think>SHEET STUPID<|end|>]"`,
+    );
+    // Each answer is spelt, a letter a token.
+    const reply = piece.ids.filter((_, i) => piece.loss[i]).map((id) => mini.decode([id]));
+    expect(reply.filter((token) => /^ ?[A-Z]$/.test(token)).length).toBeGreaterThan(8);
+    expect(reply.filter((token) => token === "<|end|>")).toHaveLength(2);
+  });
+
+  test("a template that rewrites earlier turns keeps the last answer alone", () => {
+    const template = createChatTemplate({
+      template:
+        "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    });
+    const two = ["add", "case"].map((family) => ({ problem: problemOf(family), mode: "think" as const }));
+    const stretches = exerciseStretches(two, template);
+    expect(
+      stretches
+        .filter(({ loss }) => loss)
+        .map(({ text }) => text)
+        .join(""),
+    ).toMatch(/<\|end\|>$/);
+    expect(stretches.filter(({ spelt }) => spelt)).toEqual([{ text: two[1]!.problem.answer, loss: true, spelt: true }]);
+    expect(stretches[0]).toMatchObject({ loss: false });
   });
 
   test("with bytes and its template", async () => {
@@ -277,7 +315,7 @@ describe("exercises", () => {
       `"<|endoftext|><|user|>Is 0 even or odd? /no_think<|end|><|assistant|>[<think></think>even<|end|>]"`,
     );
     expect(
-      exerciseStretches({ problem: { ...problemOf("compare"), spelt: true }, mode: "direct" }, bytesTemplate),
+      exerciseStretches([{ problem: { ...problemOf("compare"), spelt: true }, mode: "direct" }], bytesTemplate),
     ).toHaveLength(4);
   });
 });

@@ -14,7 +14,6 @@ import {
   type Material,
   type Mode,
   make,
-  openFamilies,
   type Problem,
   Random,
   toPrompt,
@@ -38,7 +37,13 @@ export interface ExerciseMix {
   readonly mode?: Mode | "mixed" | undefined;
   /** Default 0.3. */
   readonly direct?: number | undefined;
-  /** Which tokens count. Default: those of the reply. */
+  /** Weights of conversations of one exercise, two, three …. Default: one. */
+  readonly turns?: readonly number[] | undefined;
+  /** Texts for the system, one of which stands in front of a conversation with probability `system`. Default: none. */
+  readonly systems?: readonly string[] | undefined;
+  /** Default 0.3, where there are `systems`. */
+  readonly system?: number | undefined;
+  /** Which tokens count. Default: those of the replies. */
   readonly loss?: "answer" | "all" | undefined;
 }
 
@@ -55,6 +60,7 @@ export interface ExerciseSourceOptions extends ExerciseMix {
 
 const usualLevels = [0.3, 0.38, 0.32];
 const usualDirect = 0.3;
+const usualSystem = 0.3;
 // Even where one problem in eight fits, 200 draws miss with probability 3e-12.
 const attempts = 200;
 
@@ -79,17 +85,21 @@ export function exerciseDrawer(
   const names = chosen.map(([{ name }]) => name);
   const weights = chosen.map(([, weight]) => weight);
   if (levels.length !== 3) throw new RangeError(`exercises: levels expected three weights, got ${levels.length}.`);
-  for (const list of [weights, levels]) {
-    if (!list.some((weight) => weight > 0) || list.some((weight) => !(weight >= 0 && weight < Infinity))) {
-      throw new RangeError(`exercises: weights expected at least one above 0, none below, got [${list.join(", ")}].`);
-    }
-  }
+  checkWeights("families", weights);
+  checkWeights("levels", levels);
   return (random) => {
     const name = random.weighted(names, weights);
     const level = random.weighted([0, 1, 2] as const, levels);
     const problem = make(random, name, level, "train", material);
     return { problem, mode: mode === "mixed" ? modeOf(problem, direct, random) : mode };
   };
+}
+
+function checkWeights(field: string, list: readonly number[]): void {
+  if (list.some((weight) => weight > 0) && list.every((weight) => weight >= 0 && weight < Infinity)) return;
+  throw new RangeError(
+    `exercises: ${field} expected weights, at least one above 0 and none below, got [${list.join(", ")}].`,
+  );
 }
 
 const isList = (value: readonly string[] | object): value is readonly string[] => Array.isArray(value);
@@ -101,23 +111,32 @@ function modeOf({ family, level }: { family: string; level: Level }, direct: num
   return level <= highestDirectLevel && random.chance(probability) ? "direct" : "think";
 }
 
-/** The document of an exercise. */
+/** The document of a conversation of exercises. */
 export function exerciseStretches(
-  { problem, mode }: DrawnExercise,
+  exercises: readonly DrawnExercise[],
   template: ChatTemplate,
-  loss: "answer" | "all" = "answer",
+  {
+    loss = "answer",
+    system,
+  }: { readonly loss?: "answer" | "all" | undefined; readonly system?: string | undefined } = {},
 ): Stretch[] {
   const messages: ChatMessage[] = [
-    { role: "user", content: toPrompt(problem, mode) },
-    { role: "assistant", content: toReply(problem, mode) },
+    ...(system === undefined ? [] : [{ role: "system", content: system }]),
+    ...exercises.flatMap(({ problem, mode }): ChatMessage[] => [
+      { role: "user", content: toPrompt(problem, mode) },
+      { role: "assistant", content: toReply(problem, mode) },
+    ]),
   ];
-  const lossOnAll = loss === "all";
-  const [stretches] = conversationDocuments(messages, template, { lossOnAll }) as [Stretch[]]; // one answer, one document
-  if (!problem.spelt) return stretches;
-  // The answer stands last in the reply.
+  // Where the template rewrites earlier turns, the last answer's document has them all in front.
+  const stretches = conversationDocuments(messages, template, { lossOnAll: loss === "all" }).at(-1) ?? [];
+  const replies = stretches.filter((stretch) => stretch.loss).length;
+  let reply = exercises.length - replies;
   return stretches.flatMap((stretch) => {
-    const at = stretch.loss ? stretch.text.lastIndexOf(problem.answer) : -1;
+    if (!stretch.loss) return [stretch];
+    const { problem } = exercises[reply++] as DrawnExercise; // as many as replies, or the last ones
+    const at = problem.spelt ? stretch.text.lastIndexOf(problem.answer) : -1;
     if (at < 0) return [stretch];
+    // The answer stands last in the reply.
     const end = at + problem.answer.length;
     return [
       { text: stretch.text.slice(0, at), loss: true },
@@ -130,14 +149,20 @@ export function exerciseStretches(
 /** @throws {RangeError} the mix is none. Pieces: @throws {DataError} nothing fits into `sequence`. */
 export function exerciseSource(options: ExerciseSourceOptions): PieceSource {
   const { name, tokenizer, template, sequence, seed, loss, material } = options;
+  const { turns = [1], systems = [], system = usualSystem } = options;
   const draw = exerciseDrawer(options, material);
+  checkWeights("turns", turns);
+  const counts = turns.map((_, i) => i + 1);
   return {
     name,
     async piece(n): Promise<Piece> {
       const random = new Random(`${seed}/${n}`);
       let shortest = Number.POSITIVE_INFINITY;
       for (let attempt = 0; attempt < attempts; attempt++) {
-        const document = encodeDocument(exerciseStretches(draw(random), template, loss), tokenizer);
+        const count = turns.length > 1 ? random.weighted(counts, turns) : 1;
+        const front = systems.length > 0 && random.chance(system) ? random.choice(systems) : undefined;
+        const exercises = Array.from({ length: count }, () => draw(random));
+        const document = encodeDocument(exerciseStretches(exercises, template, { loss, system: front }), tokenizer);
         if (document.ids.length - 1 <= sequence) return { ...document, isWhole: true };
         shortest = Math.min(shortest, document.ids.length - 1);
       }
@@ -149,8 +174,3 @@ export function exerciseSource(options: ExerciseSourceOptions): PieceSource {
     },
   };
 }
-
-/** Families that need more material than words: `define`, `whichword`, `kind`, `story`, `continue`. */
-export const familiesWithMaterial: readonly string[] = openFamilies
-  .map(({ name }) => name)
-  .filter((name) => ["define", "whichword", "kind", "story", "continue"].includes(name));

@@ -156,11 +156,15 @@ export async function openBatches(
   options: OpenBatchesOptions,
 ): Promise<OpenBatches> {
   const { sequence, tokensPerBatch, paddingId } = options;
-  const { section, sources, notes, close } = await openSources(config, tokenizer, options);
+  const { section, sources, fingerprint, notes, close } = await openSources(config, tokenizer, options);
   try {
     const fewest = Math.ceil(tokensPerBatch / sequence);
     const maximumRows = section.maximumRows ?? fewest + Math.ceil(tokensPerBatch / 8);
-    const size = { tokensPerBatch, sequence, maximumRows, ...(paddingId === undefined ? {} : { paddingId }) };
+    // What is drawn depends on more than the sizes; where files lie does not matter.
+    const drawn = section.sources.filter((one) => !("files" in one));
+    const identity = JSON.stringify([options.seed, fingerprint, drawn]);
+    const padding = paddingId === undefined ? {} : { paddingId };
+    const size = { tokensPerBatch, sequence, maximumRows, identity, ...padding };
     return { ...packedBatches(sources, size), notes, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();

@@ -218,7 +218,9 @@ describe("packed batches", () => {
       complaint(() => packedBatches(weighted, { ...size, tokensPerBatch: 0 })),
       complaint(() => packedBatches(weighted, { ...size, maximumRows: 1 })),
       complaint(() => packedBatches([{ ...weighted[0]!, weight: 0 }], size)),
-      complaint(() => packedBatches(weighted, size).restore({ version: 1, next: [1, 2], given: [1, 2], cut: null })),
+      complaint(() =>
+        packedBatches(weighted, size).restore({ version: 1, stream: 7, next: [1], given: [1], cut: null }),
+      ),
       complaint(() => packedBatches(weighted, size).restore(undefined)),
     ]).toMatchInlineSnapshot(`
       [
@@ -226,8 +228,8 @@ describe("packed batches", () => {
         "RangeError: batches: tokensPerBatch expected a whole number above 0, got 0.",
         "RangeError: batches: maximumRows expected at least 2 for 8 tokens in rows of 4, got 1.",
         "RangeError: batches: weights expected above 0, got [0].",
-        "DataError: data position: expected a place in 1 sources, got {"version":1,"next":[1,2],"given":[1,2],"cut":null} (has the configuration changed?)",
-        "DataError: data position: expected a place in 1 sources, got nothing (has the configuration changed?)",
+        "DataError: data position: expected a place in this stream of 1 sources, got {"version":1,"stream":7,"next":[1],"given":[1],"cut":null} (other data, weights, sizes or seed than when it was saved?)",
+        "DataError: data position: expected a place in this stream of 1 sources, got nothing (other data, weights, sizes or seed than when it was saved?)",
       ]
     `);
   });

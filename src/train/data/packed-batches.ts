@@ -9,6 +9,7 @@
  * The place in the stream is how far each source has been read, how many tokens it has given, and which piece is cut: a few numbers.
  */
 import { z } from "zod";
+import { crc32 } from "../tasks/index.js";
 import type { BatchSource, TrainingBatch } from "./batch.js";
 import { DataError } from "./data-error.js";
 import type { Piece, PieceSource } from "./piece.js";
@@ -30,6 +31,8 @@ export interface BatchSize {
   readonly maximumRows: number;
   /** Default 0. */
   readonly paddingId?: number;
+  /** Whatever else decides the stream, such as the seed: a place in another stream is refused. */
+  readonly identity?: string;
 }
 
 /** A batch source that also says how far its sources have been read. */
@@ -40,6 +43,8 @@ export interface PackedBatches extends BatchSource {
 
 const positionSchema = z.strictObject({
   version: z.literal(1),
+  /** Checksum of what decides the stream: the number alone says nothing of another one. */
+  stream: z.int().nonnegative(),
   /** For each source the number of its next piece. */
   next: z.array(z.int().nonnegative()),
   /** For each source the tokens that it has given. */
@@ -57,10 +62,14 @@ const mostWithoutLoss = 10_000;
 
 /** @throws {RangeError} sizes or weights that no batch can have. */
 export function packedBatches(sources: readonly WeightedSource[], size: BatchSize): PackedBatches {
-  const { tokensPerBatch, sequence, maximumRows, paddingId = 0 } = size;
+  const { tokensPerBatch, sequence, maximumRows, paddingId = 0, identity = "" } = size;
   checkSize(sources, size);
+  const parts = sources.map(({ source, weight }) => [weight, source.epoch ?? null]);
+  const sizes = [tokensPerBatch, sequence, maximumRows, paddingId];
+  const stream = crc32(new TextEncoder().encode(JSON.stringify([parts, sizes, identity])));
   let position: Position = {
     version: 1,
+    stream,
     next: sources.map(() => 0),
     given: sources.map(() => 0),
     cut: null,
@@ -174,12 +183,13 @@ export function packedBatches(sources: readonly WeightedSource[], size: BatchSiz
       const fits = (at: Position): boolean =>
         at.next.length === sources.length &&
         at.given.length === sources.length &&
+        at.stream === stream &&
         (at.cut === null || at.cut.source < sources.length);
       if (!parsed.success || !fits(parsed.data)) {
         throw new DataError(
           "data position",
           "",
-          `expected a place in ${sources.length} sources, got ${JSON.stringify(saved)?.slice(0, 200) ?? "nothing"} (has the configuration changed?)`,
+          `expected a place in this stream of ${sources.length} sources, got ${JSON.stringify(saved)?.slice(0, 200) ?? "nothing"} (other data, weights, sizes or seed than when it was saved?)`,
         );
       }
       position = copy(parsed.data);

@@ -167,7 +167,8 @@ export function retrievalSource(options: RetrievalSourceOptions): PieceSource {
           { role: "user", content: toPrompt({ user }, mode) },
           { role: "assistant", content: toReply(reply, mode) },
         ]);
-        const [stretches = []] = conversationDocuments(messages, template, { lossOnAll: loss === "all" });
+        // Where the template rewrites earlier turns, the last answer's document has them all in front.
+        const stretches = conversationDocuments(messages, template, { lossOnAll: loss === "all" }).at(-1) ?? [];
         const document = encodeDocument(stretches, tokenizer);
         if (document.ids.length - 1 <= Math.min(sequence, Math.ceil(longest))) return { ...document, isWhole: true };
       }

@@ -235,6 +235,7 @@ describe("openBatches", () => {
       if (i + 1 < taken.length) expect(await again.next()).toEqual(taken[i + 1]);
     }
     await using other = await open(config, { ...large, seed: 2 });
+    expect(() => other.restore(places[1])).toThrow("other data, weights, sizes or seed than when it was saved?");
     expect(await other.next()).not.toEqual(taken[0]);
     const shares = batches
       .progress()
