@@ -1,7 +1,7 @@
 /** `fulgur train` as a process: killed at any moment it goes on with the same bits; Ctrl-C finishes the step and saves. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { watch } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -87,6 +87,32 @@ test("killed three times at random moments, it gives the same losses", { timeout
   expect(await losses(out), `killed at changes ${moments}`).toEqual(wanted);
   const left = (await readdir(out)).filter((name) => name.startsWith(".") || name.endsWith(".tmp"));
   if (newest < 10) expect(left).toEqual([]);
+});
+
+test("adapters of a trained model, resumed and merged", { timeout: 120_000 }, async () => {
+  const base = join(dir, "base");
+  expect(await start(base, "--steps", "1").ended).toMatchObject({ code: 0 });
+  const model = join(base, "step-000001");
+  const json = JSON.parse(await readFile(config, "utf8")) as object;
+  const lora = { rank: 2, targets: ["q_proj", "w1"], merge: true };
+  await writeFile(config, JSON.stringify({ ...json, model, lora, schedule: { kind: "constant" } }));
+  const whole = join(dir, "whole");
+  expect(await start(whole, "--steps", "4").ended).toMatchObject({ code: 0 });
+  const out = join(dir, "parts");
+  expect(await start(out, "--steps", "2").ended).toMatchObject({ code: 0 });
+  const again = await start(out, "--steps", "4").ended;
+  expect(again.code).toBe(2);
+  expect(again.talk).toContain("is there already: give --resume");
+  expect(await start(out, "--steps", "4", "--resume").ended).toMatchObject({ code: 0 });
+  const last = join(out, "step-000004");
+  const same = async (a: string, b: string) => (await readFile(a)).equals(await readFile(b));
+  const file = "adapter_model.safetensors";
+  expect(await same(join(last, file), join(whole, "step-000004", file))).toBe(true);
+  expect(await same(join(last, "model.safetensors"), join(model, "model.safetensors"))).toBe(false);
+  expect(JSON.parse(await readFile(join(last, "adapter_config.json"), "utf8"))).toMatchObject({
+    r: 2,
+    peft_type: "LORA",
+  });
 });
 
 test("Ctrl-C finishes the step and saves", { timeout: 60_000 }, async () => {

@@ -62,6 +62,8 @@ const lora = z.strictObject({
   alpha: positive.optional(),
   /** Ends of tensor names, without ".weight": "q_proj". Default: all projections of attention. */
   targets: z.array(z.string().min(1)).min(1).optional(),
+  /** Writes the merged model into each checkpoint too. */
+  merge: z.boolean({ error: "expected true or false" }).default(false),
   seed: seed.optional(),
 });
 

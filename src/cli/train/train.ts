@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { open } from "../../device/index.js";
 import { openSafetensors, parseJson } from "../../formats/index.js";
 import { fileSource } from "../../formats/node/index.js";
+import { weightTensors } from "../../train/checkpoint.js";
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, Lora } from "../../train/lora.js";
 import {
   newestCheckpoint,
@@ -81,7 +82,7 @@ export async function train(path: string, flags: TrainFlags): Promise<void> {
       ...{ out, title: path, signal },
       checkpointEvery: config.checkpoints.every,
       keep: config.checkpoints.keep,
-      companions: lora ? [] : opened.companions,
+      companions: lora && !config.lora?.merge ? [] : opened.companions,
       ...(lora ? { weights: loraFiles(lora, config) } : {}),
       ...(config.validation ? { validation: { batches, every: config.validation.every } } : {}),
       onStep: (report) => line.step(report),
@@ -108,11 +109,13 @@ async function readTrainingConfig(path: string, flags: TrainFlags): Promise<Trai
   return { ...config, out: flags.out ?? config.out, steps: flags.steps ?? config.steps };
 }
 
-function loraFiles(lora: Lora, { model }: TrainingConfig) {
+function loraFiles(lora: Lora, { model, lora: options }: TrainingConfig) {
   const base = typeof model === "string" ? model : "";
   return [
     safetensorsFile(ADAPTER_FILE, lora.files()),
     textFile(ADAPTER_CONFIG_FILE, `${JSON.stringify(lora.config(base), null, 1)}\n`),
+    // The model holds the merged weights.
+    ...(options?.merge ? [safetensorsFile("model.safetensors", weightTensors(lora.model))] : []),
   ];
 }
 
