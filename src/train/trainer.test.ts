@@ -94,6 +94,28 @@ describe.each(await devices())("Trainer on $label", (device) => {
     if (isCpu) expect(again.peak).toBeLessThan(0.8 * plain.peak);
   });
 
+  // What the software adapter would add to this is a minute of compiling: the loss's own tests run there.
+  test.runIf(isCpu)("the load-balancing loss is added and reaches the routers", async () => {
+    using model = await tinyModel(device);
+    const trained = trainableTensors(model.tensors ?? []);
+    const { rows } = await new CountingSource(rowsOf(device)).next();
+    const live = device.memory.live;
+    const run = async (balance: number) => {
+      const { loss, gradients } = textGradient(model, trained, rows, { balance });
+      const value = (await loss.readFloat32())[0]!;
+      const router = (model.tensors ?? []).findIndex(({ name }) => name.endsWith("block_sparse_moe.gate.weight"));
+      const gradient = await gradients[router]!.readFloat32();
+      for (const tensor of [loss, ...gradients]) tensor?.dispose();
+      return { value, gradient };
+    };
+    const [plain, balanced] = [await run(0), await run(0.5)];
+    // The coefficient times one where two experts are chosen alike, and twice that where one has all tokens.
+    expect(balanced.value - plain.value).toBeGreaterThan(0.5 - 1e-4);
+    expect(balanced.value - plain.value).toBeLessThan(1 + 1e-4);
+    expect(relativeRms(balanced.gradient, plain.gradient)).toBeGreaterThan(1e-3);
+    expect(device.memory.live).toBe(live);
+  });
+
   test("a NaN stops the training, names the step and the tensor, and changes nothing", async () => {
     using model = await tinyModel(device);
     using trainer = new Trainer(model, options(device));

@@ -29,6 +29,8 @@ export interface TrainerOptions {
   readonly accumulate?: number | undefined;
   /** Makes each layer's inside again instead of keeping it: less memory, about a third more work. Default false. */
   readonly recompute?: boolean | undefined;
+  /** Coefficient of the routers' load-balancing loss, which `loss` then contains. Not with `recompute`. Default 0. */
+  readonly balance?: number | undefined;
   /** f16: the model was loaded so that products may round to float16; gradients are scaled. Default f32. */
   readonly precision?: "f32" | "f16" | undefined;
   /** Default: all of the model. */
@@ -208,7 +210,7 @@ export class Trainer implements Disposable {
   private async make({ batches, position }: Drawn): Promise<StepReport> {
     const { model, trainee, optimiser, options } = this;
     const { device } = model;
-    const { recompute = false, schedule, steps, learningRate } = options;
+    const { recompute = false, balance = 0, schedule, steps, learningRate } = options;
     const targets = batches.reduce((sum, batch) => sum + targetCount(batch), 0);
     if (targets === 0) throw new RangeError(`step ${this.done + 1}: the data has no targets`);
     const { record } = optimiser;
@@ -218,7 +220,7 @@ export class Trainer implements Disposable {
     let sums: (Tensor | undefined)[] = [];
     for (const batch of batches) {
       const made = textGradient(model, trainee.sources, batch.rows, {
-        ...{ targets: batch.targets, count: targets, recompute },
+        ...{ targets: batch.targets, count: targets, recompute, balance: balance / batches.length },
         ...(seed ? { scale: seed } : {}),
       });
       sums = trainee.sources.map((_, i) => summed(sums[i], made.gradients[i]));

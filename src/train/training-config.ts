@@ -102,6 +102,8 @@ export const trainingSchema = z.strictObject({
     }),
   schedule: schedule.default({ kind: "cosine", warmupSteps: 0, final: 0.1 }),
   precision: z.enum(["f32", "f16"], { error: 'expected "f32" or "f16"' }).default("f32"),
+  /** Coefficient of the routers' load-balancing loss; a tenth to a thousandth. */
+  balance: notNegative.default(0),
   recompute: z.boolean({ error: "expected true or false" }).default(false),
   validation: z.strictObject({ data: object, batches: count.default(8), every: count }).optional(),
   checkpoints: z.strictObject({ every: count.optional(), keep: count.default(3) }).default({ keep: 3 }),
@@ -125,7 +127,10 @@ export function parseTrainingConfig(json: unknown, source: string): TrainingConf
       }),
     );
   }
-  const { batch } = result.data;
+  const { batch, balance, recompute } = result.data;
+  if (balance > 0 && recompute) {
+    throw new TrainingConfigError(source, ["balance: cannot be had together with recompute"]);
+  }
   if (batch.sequence > batch.tokens) {
     throw new TrainingConfigError(source, [
       `batch.sequence: a row of ${batch.sequence} tokens does not fit into a batch of ${batch.tokens}`,

@@ -69,10 +69,10 @@ export async function train(path: string, flags: TrainFlags): Promise<void> {
     }).finally(() => tokenising.end());
     for (const note of data.notes) say(note);
     const batches = await validationBatches(config, opened, { signal });
-    const { steps, batch, optimiser, schedule, recompute, precision } = config;
+    const { steps, batch, optimiser, schedule, recompute, precision, balance } = config;
     const { learningRate, ...choice } = optimiser;
     using trainer = new Trainer(language, {
-      ...{ source: data, steps, learningRate, schedule, recompute, precision },
+      ...{ source: data, steps, learningRate, schedule, recompute, precision, balance },
       ...{ accumulate: batch.accumulate, optimiser: choice, trainee: lora },
     });
     if (before) await restoreTrainer(trainer, before.path);
