@@ -9,7 +9,9 @@ const root = new URL("./fixtures/models/", import.meta.url).pathname;
 const folders = readdirSync(root).filter((name) => statSync(root + name).isDirectory());
 
 describe.each(await devices())("models on $label", (device) => {
-  test.each(folders)("%s", { timeout: 120_000 }, async (name) => {
+  // The software adapter takes 40 seconds for what another folder of this family and the CPU show as well.
+  const mine = device.isSoftware ? folders.filter((name) => name !== "minimax_m1_c_heads6_shared") : folders;
+  test.each(mine)("%s", { timeout: 120_000 }, async (name) => {
     const liveBefore = device.memory.live;
     const configs = readdirSync(root + name).filter((file) => /^config(\.\w+)?\.json$/.test(file));
     for (const config of device.isSoftware ? configs.slice(0, 1) : configs) {
