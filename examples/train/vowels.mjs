@@ -19,7 +19,7 @@ else throw new Error("expected: write FOLDER, or test FOLDER MODEL");
 function write(to) {
   const words = commonWords.filter((word) => /^[a-z]{4,9}$/.test(word) && /[aeiou]/.test(word) && /[^aeiou]/.test(word));
   // One word in eight is never trained.
-  const isHeldOut = (word) => crc32(`vowels|${word}`) % 8 === 0;
+  const isHeldOut = (word) => crc32(new TextEncoder().encode(`vowels|${word}`)) % 8 === 0;
   const random = new Random("vowels");
   const draw = (list, count) => Array.from({ length: count }, () => list[random.int(0, list.length - 1)]);
   mkdirSync(to, { recursive: true });
