@@ -81,6 +81,7 @@ async function shareOut(jobs) {
     parts.map(({ own, file }) => {
       const program = [fileURLToPath(import.meta.url), ...shared, "--kinds", own.join(";"), "--out", file];
       const child = spawn(process.execPath, program, { stdio: "inherit" });
+      for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => child.kill(signal));
       return new Promise((resolve) => child.once("exit", resolve));
     }),
   );

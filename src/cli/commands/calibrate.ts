@@ -40,7 +40,7 @@ export function define(program: Command): void {
     .option("--limit <tokens>", "read so many tokens at most", wholeNumber(8))
     .option(
       "--bits <n>",
-      "also seek the layers that most want 3 bits, as many as stay within so many effective bits (for the cache 2bit)",
+      "also seek the layers that most want 3 bits, as many as stay within so many effective bits of a full context (for the cache 2bit)",
       (text) => Number(text),
     )
     .option("--json", "one JSON object on standard output");

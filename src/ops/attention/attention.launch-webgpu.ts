@@ -2,7 +2,9 @@
  * Attention on WebGPU: one launch for as many segments as the device binds. Where the cache has more, sums are carried from
  * launch to launch (prefill) or combined behind them (decode).
  */
-import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+
+import type { WebGpuDevice } from "../../device/index.js";
+import { KeptKernels } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import type { Step } from "../step/layout.js";
 import type { AttentionPlan } from "./attention.js";
@@ -23,17 +25,7 @@ const MOST_SHARES = 4;
 const DECODE_BUFFERS = 5;
 const PREFILL_BUFFERS = 6;
 
-const kernels = new Map<string, WebGpuKernel>();
-
-/** The same object for the same variant, so that the pipeline cache need not look at the text. */
-function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = make();
-    kernels.set(key, kernel);
-  }
-  return kernel;
-}
+const kernels = new KeptKernels();
 
 export function attentionOnWebGpu(
   device: WebGpuDevice,
@@ -64,7 +56,7 @@ function prefill(
   const state = carry ? empty(device, [step.tokenCount, plan.heads, 2]) : undefined;
   runs.forEach((run, i) => {
     const segments = run.length;
-    const kernel = kept(`prefill ${store} ${headDim} ${heads} ${segments} ${carry}`, () =>
+    const kernel = kernels.get(`prefill ${store} ${headDim} ${heads} ${segments} ${carry}`, () =>
       prefillKernel({ store, headDim, heads, segments, carry }),
     );
     device.run(kernel, {
@@ -104,7 +96,7 @@ function decode(device: WebGpuDevice, qkv: Tensor, pages: KvPages, plan: Attenti
   runs.forEach((run, i) => {
     const segments = run.length;
     const key = `decode ${store} ${headDim} ${group} ${split} ${segments} ${partial} ${smallestSubgroup}`;
-    const kernel = kept(key, () => decodeKernel({ store, headDim, group, split, segments, partial, ...shape }));
+    const kernel = kernels.get(key, () => decodeKernel({ store, headDim, group, split, segments, partial, ...shape }));
     device.run(kernel, {
       buffers: [qkv, pageTable, step.tokens, parts ?? out, ...(stats ? [stats] : []), ...segmentBuffers(run)],
       params: decodeParams(segments).write({

@@ -1,5 +1,7 @@
 /** Launches the WebGPU kernels of causal attention. */
+
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+import { KeptKernels } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
 import { causalMatrixKernel } from "./causal-attention.matrix.wgsl.js";
 import { attentionParams, causalKernel, causalSlices } from "./causal-attention.wgsl.js";
@@ -33,16 +35,11 @@ function run(device: WebGpuDevice, pass: CausalPass, buffers: readonly Tensor[],
   });
 }
 
-const kernels = new Map<string, WebGpuKernel>();
+const kernels = new KeptKernels();
 
 function kept(pass: CausalPass, headDim: number, isMatrix = false): WebGpuKernel {
-  const key = `${pass} ${headDim} ${isMatrix}`;
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = (isMatrix ? causalMatrixKernel : causalKernel)(pass, headDim);
-    kernels.set(key, kernel);
-  }
-  return kernel;
+  const make = isMatrix ? causalMatrixKernel : causalKernel;
+  return kernels.get(`${pass} ${headDim} ${isMatrix}`, () => make(pass, headDim));
 }
 
 /** Head sizes that stand for all: below a piece, odd, multiples of four, one slice and several, the largest. */

@@ -1,5 +1,5 @@
 /** Elementwise operations on both devices. */
-import { f32, type WebGpuKernel } from "../../device/index.js";
+import { f32, KeptKernels, type WebGpuKernel } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
 import { type ElementwiseName, elementwiseKernel, elementwiseParams, inputCount } from "./elementwise.wgsl.js";
 
@@ -12,16 +12,10 @@ export interface ElementwiseSizes {
   readonly rows?: number;
 }
 
-const kernels = new Map<string, WebGpuKernel>();
+const kernels = new KeptKernels();
 
 function kept(name: ElementwiseName, vectors: boolean): WebGpuKernel {
-  const key = `${name} ${vectors}`;
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = elementwiseKernel(name, vectors);
-    kernels.set(key, kernel);
-  }
-  return kernel;
+  return kernels.get(`${name} ${vectors}`, () => elementwiseKernel(name, vectors));
 }
 
 const isGatedGradient = (name: ElementwiseName) => name.endsWith("GatedGradient");

@@ -1,5 +1,5 @@
 /** Launches of fwht on either device. */
-import { f32, type WebGpuKernel } from "../../device/index.js";
+import { f32, KeptKernels } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
 import { fwhtKernel, fwhtParams } from "./fwht.wgsl.js";
 
@@ -12,7 +12,7 @@ export function launchFwht(x: Tensor, y: Tensor, channels: number, width: number
     return;
   }
   const across = Math.min(rows, 65_535);
-  device.run(keptKernel(channels, width), {
+  device.run(kernels.of(fwhtKernel, { channels, width }), {
     buffers: [x, y],
     params: fwhtParams.write({ rows }),
     grid: [across, Math.ceil(rows / across)],
@@ -20,14 +20,4 @@ export function launchFwht(x: Tensor, y: Tensor, channels: number, width: number
   });
 }
 
-const kernels = new Map<string, WebGpuKernel>();
-
-function keptKernel(channels: number, width: number): WebGpuKernel {
-  const key = `${channels} ${width}`;
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = fwhtKernel({ channels, width });
-    kernels.set(key, kernel);
-  }
-  return kernel;
-}
+const kernels = new KeptKernels();

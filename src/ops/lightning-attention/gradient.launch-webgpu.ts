@@ -1,5 +1,7 @@
 /** Launches the WebGPU kernels of lightning attention's gradient. */
+
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+import { KeptKernels } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import { takesMatrixTiles } from "../causal-attention/tile-matrices.wgsl.js";
 import { chunkSlots, scanGroups, scanKernel, statesKernel, stateTiles } from "./chunks.wgsl.js";
@@ -8,16 +10,7 @@ import { gradientSlices, lightningGradientKernel } from "./lightning-attention.g
 import { lightningParams } from "./lightning-attention.wgsl.js";
 import { copyOf, folded, type LightningGradientInput } from "./plan.js";
 
-const kernels = new Map<string, WebGpuKernel>();
-
-function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = make();
-    kernels.set(key, kernel);
-  }
-  return kernel;
-}
+const kernels = new KeptKernels();
 
 /** @param dState the gradient of the state behind the step; becomes that of the state before it. */
 export function lightningGradientOnWebGpu(
@@ -35,7 +28,7 @@ export function lightningGradientOnWebGpu(
   using states = empty(device, [chunks, heads, headDim * headDim], "f32", "lightning states");
   const sums = (isGradient: boolean) => {
     device.run(
-      kept(`sums ${headDim} ${isGradient}`, () => statesKernel({ headDim, walk: false, isGradient })),
+      kernels.get(`sums ${headDim} ${isGradient}`, () => statesKernel({ headDim, walk: false, isGradient })),
       {
         buffers: [step.rows, decay, qkv, states, ...(isGradient ? [dOut] : [])],
         params,
@@ -46,7 +39,7 @@ export function lightningGradientOnWebGpu(
   };
   const scan = (from: Tensor, isReverse: boolean) => {
     device.run(
-      kept(`scan ${headDim} ${isReverse}`, () => scanKernel(headDim, isReverse)),
+      kernels.get(`scan ${headDim} ${isReverse}`, () => scanKernel(headDim, isReverse)),
       {
         buffers: [step.rows, decay, from, states],
         params,
@@ -59,7 +52,7 @@ export function lightningGradientOnWebGpu(
     const products = pass === "queries" ? 1 : 2;
     const isMatrix = precision === "f16" && takesMatrixTiles(device, headDim);
     device.run(
-      kept(`${pass} ${headDim} ${isMatrix}`, () =>
+      kernels.get(`${pass} ${headDim} ${isMatrix}`, () =>
         isMatrix ? lightningGradientMatrixKernel(pass, headDim) : lightningGradientKernel(pass, headDim),
       ),
       {

@@ -1,5 +1,7 @@
 /** Chooses and launches the WebGPU kernels of lightning attention. */
+
 import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+import { KeptKernels } from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import {
   chunkSlots,
@@ -16,17 +18,7 @@ import { costOf, folded, type LightningPlan } from "./plan.js";
 /** Fewer workgroups than this leave a big GPU idle (132 multiprocessors in an H100). */
 const ENOUGH_WORKGROUPS = 128;
 
-const kernels = new Map<string, WebGpuKernel>();
-
-/** The same object for the same variant, so that the pipeline cache need not look at the text. */
-function kept(key: string, make: () => WebGpuKernel): WebGpuKernel {
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = make();
-    kernels.set(key, kernel);
-  }
-  return kernel;
-}
+const kernels = new KeptKernels();
 
 /**
  * @param busyWorkgroups with fewer, rows are not walked: their chunks are taken side by side, and a scan follows.
@@ -43,7 +35,7 @@ export function lightningOnWebGpu(
   if (step.isDecode) {
     const height = Math.min(rows, device.limits.maxWorkgroupsPerDimension);
     device.run(
-      kept(`decode ${headDim}`, () => decodeKernel({ headDim })),
+      kernels.get(`decode ${headDim}`, () => decodeKernel({ headDim })),
       {
         buffers: [step.tokens, decay, qkv, state, out],
         params,
@@ -60,7 +52,7 @@ export function lightningOnWebGpu(
   const tiles = heads * stateTiles(headDim);
   const walk = tiles * rows >= busyWorkgroups;
   device.run(
-    kept(`states ${headDim} ${walk}`, () => statesKernel({ headDim, walk })),
+    kernels.get(`states ${headDim} ${walk}`, () => statesKernel({ headDim, walk })),
     {
       buffers: walk ? [step.rows, decay, qkv, states, state] : [step.rows, decay, qkv, states],
       params,
@@ -70,7 +62,7 @@ export function lightningOnWebGpu(
   );
   if (!walk) {
     device.run(
-      kept(`scan ${headDim}`, () => scanKernel(headDim)),
+      kernels.get(`scan ${headDim}`, () => scanKernel(headDim)),
       {
         buffers: [step.rows, decay, state, states],
         params,
@@ -80,7 +72,7 @@ export function lightningOnWebGpu(
     );
   }
   device.run(
-    kept(`outputs ${headDim}`, () => outputsKernel(headDim)),
+    kernels.get(`outputs ${headDim}`, () => outputsKernel(headDim)),
     {
       buffers: [step.rows, decay, qkv, states, out],
       params,

@@ -1,5 +1,11 @@
 /** Chooses and launches the WebGPU kernels of a checked product. */
-import { type BufferSlice, DeviceError, type WebGpuDevice, type WebGpuKernel } from "../../device/index.js";
+import {
+  type BufferSlice,
+  DeviceError,
+  KeptKernels,
+  type WebGpuDevice,
+  type WebGpuKernel,
+} from "../../device/index.js";
 import { empty, type Tensor } from "../../tensor/index.js";
 import type { Epilogue } from "./epilogue.wgsl.js";
 import { type GemmVariant, gemmKernel, gemmLabel, type TileSize, tileOutputs } from "./gemm.wgsl.js";
@@ -375,16 +381,11 @@ function cost(
   return { bytes: rows * (rowBytes(w) + scaleRowBytes(w)) + 4 * values, operations: 2 * T * K * rows };
 }
 
-const kernels = new Map<string, WebGpuKernel>();
+const kernels = new KeptKernels();
 
-/** The same kernel object each time, so that devices find its pipeline without comparing texts. */
+/** The kernel of a label, its text made once. */
 export function kept(label: string, code: () => string): WebGpuKernel {
-  let kernel = kernels.get(label);
-  if (!kernel) {
-    kernel = { label, code: code() };
-    kernels.set(label, kernel);
-  }
-  return kernel;
+  return kernels.get(label, () => ({ label, code: code() }));
 }
 
 const kinds: readonly WeightKind[] = ["f32", "f16", "bf16", "int8", "int4"];

@@ -1,5 +1,7 @@
 /** Attention over packed pages on WebGPU: parts from each segment and the side store, combined (decode); tiles (prefill). */
-import type { Cost, WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+
+import type { Cost, WebGpuDevice } from "../../device/index.js";
+import { KeptKernels } from "../../device/index.js";
 import { empty, ShapeError, type Tensor } from "../../tensor/index.js";
 import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections } from "../packed-kv/format.js";
 import type { PackedPages, PackedSegment } from "../packed-kv/packed-pages.js";
@@ -19,18 +21,7 @@ import {
   rotatedScoresKernel,
 } from "./rotated-scores.wgsl.js";
 
-const kernels = new Map<string, WebGpuKernel>();
-
-/** The same object for the same variant, so that the pipeline cache need not look at the text. */
-function kept<V>(make: (v: V) => WebGpuKernel, v: V): WebGpuKernel {
-  const key = `${make.name} ${JSON.stringify(v)}`;
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = make(v);
-    kernels.set(key, kernel);
-  }
-  return kernel;
-}
+const kernels = new KeptKernels();
 
 export function packedAttentionOnWebGpu(
   device: WebGpuDevice,
@@ -169,7 +160,7 @@ function decode(
       ...{ format: forKernel(format), skips: skips !== undefined, near: isNearDone, side: first.side !== undefined },
       ...shapes[stores.indexOf(store)]!,
     };
-    device.run(kept(decodeKernel, variant), {
+    device.run(kernels.of(decodeKernel, variant), {
       buffers,
       params: decodeParams.write({
         tokens: step.tokenCount,
@@ -202,7 +193,7 @@ function decode(
 /** @param parts [part, T·H, PART] */
 function combine(device: WebGpuDevice, parts: Tensor, out: Tensor, finish: FinishVariant): void {
   const [count, results] = parts.shape as [number, number];
-  device.run(kept(combineKernel, finish), {
+  device.run(kernels.of(combineKernel, finish), {
     buffers: [parts, out],
     params: combineParams.write({ results, parts: count }),
     grid: resultsGrid(results),
@@ -227,7 +218,7 @@ function near(
   const { format, side, cuts } = store;
   const variant: NearVariant = { format: forKernel(format), side: side !== undefined };
   const buffers = [qkv, step.tokens, cuts, parts, ...nearSide(store)];
-  device.run(kept(nearKernel, variant), {
+  device.run(kernels.of(nearKernel, variant), {
     buffers,
     params: nearParams.write({
       tokens: step.tokenCount,
@@ -274,10 +265,14 @@ function rotatedScores(
       tokens,
       subgroups,
     };
-    device.run(kept(rotatedScoresKernel, variant), { buffers, params, grid: [slots / tokens, step.tokenCount] });
+    device.run(kernels.of(rotatedScoresKernel, variant), { buffers, params, grid: [slots / tokens, step.tokenCount] });
   } else {
     const variant = restoreVariant(store.format, shared);
-    device.run(kept(restoreKernel, variant), { buffers, params, grid: [slots / RESTORE_TOKENS, step.tokenCount] });
+    device.run(kernels.of(restoreKernel, variant), {
+      buffers,
+      params,
+      grid: [slots / RESTORE_TOKENS, step.tokenCount],
+    });
   }
   return scores;
 }
@@ -296,7 +291,7 @@ function restoreKeys(
   for (const segment of store.segments) {
     const buffers = [segment.keys, store.pageTable, step.rows, store.cuts, plan.rope!.table, restored];
     if (store.format.ordered) buffers.push(store.order!);
-    device.run(kept(restoreKernel, variant), {
+    device.run(kernels.of(restoreKernel, variant), {
       buffers,
       params: restoreNumbers(store, segment, plan, count, from),
       grid: [count / RESTORE_TOKENS, step.rowCount],
@@ -371,7 +366,7 @@ function prefill(
     if (blocks && format.keys.layout === "channel") buffers.push(blocks);
     if (skips) buffers.push(skips);
     if (format.meanPairs > 0) buffers.push(meanTerms!, rope!.table, pairs!);
-    device.run(kept(prefillKernel, variant), {
+    device.run(kernels.of(prefillKernel, variant), {
       buffers,
       params: prefillParams.write({
         heads: plan.heads,
@@ -418,7 +413,7 @@ function chunksOf({ format }: PackedPages, step: Step): { readonly fromSlot: num
 function unrotate(device: WebGpuDevice, out: Tensor, finish: FinishVariant): void {
   if (finish.rotation < 2) return;
   const results = out.size / finish.headDim;
-  device.run(kept(unrotateKernel, finish), {
+  device.run(kernels.of(unrotateKernel, finish), {
     buffers: [out],
     params: unrotateParams.write({ results }),
     grid: resultsGrid(results),

@@ -19,7 +19,7 @@ import {
   sideParams,
 } from "./pack.wgsl.js";
 import type { PackedPages } from "./packed-pages.js";
-import { folded, kept, keyRowsOnWebGpu, present } from "./prepare.launch-webgpu.js";
+import { folded, kernels, keyRowsOnWebGpu, present } from "./prepare.launch-webgpu.js";
 
 export function packOnWebGpu(
   device: WebGpuDevice,
@@ -45,7 +45,7 @@ export function packOnWebGpu(
   });
   if (part === "side") {
     if (!side) return;
-    device.run(kept({ marked: markedTokens !== undefined }, packSideKernel), {
+    device.run(kernels.of(packSideKernel, { marked: markedTokens !== undefined }), {
       buffers: present([qkv, step.tokens, step.rows, cuts, side, markedTokens]),
       params: sizes,
       grid: folded(Math.ceil((step.tokenCount * channels) / 64)),
@@ -55,7 +55,7 @@ export function packOnWebGpu(
   }
   if (plan) packPages(device, qkv, pages, plan, heads, step, part === "both");
   if (side && markedTokens && ring > 0 && part === "pages") {
-    device.run(kept({}, packMarkedKernel), {
+    device.run(kernels.of(packMarkedKernel, {}), {
       buffers: [step.rows, cuts, side, markedTokens],
       params: sizes,
       grid: [marked, step.rowCount],
@@ -90,7 +90,7 @@ function packPages(
   pages.segments.forEach((segment, i) => {
     const sideHere = withSide && side !== undefined && i === 0;
     const marks = sideHere ? markedTokens : undefined;
-    device.run(kept({ ...v, withSide: sideHere, marked: marks !== undefined }, packKernel), {
+    device.run(kernels.of(packKernel, { ...v, withSide: sideHere, marked: marks !== undefined }), {
       buffers: present([
         ...[values.tensor, step.tokens, step.rows, pages.pageTable, pages.cuts, segment.keys, segment.values],
         ...[ring > 0 || sideHere ? side : undefined, ownKeys, ringKeys, mean, mean ? rope?.table : undefined, marks],

@@ -1,5 +1,7 @@
 /** prepareKv on WebGPU. */
-import type { WebGpuDevice, WebGpuKernel } from "../../device/index.js";
+
+import type { WebGpuDevice } from "../../device/index.js";
+import { KeptKernels } from "../../device/index.js";
 import type { Tensor } from "../../tensor/index.js";
 import type { RopeTable } from "../rope/rope.js";
 import type { Step } from "../step/layout.js";
@@ -15,6 +17,9 @@ import {
   prepareKernel,
   prepareParams,
 } from "./prepare.wgsl.js";
+
+/** Of preparing and packing. */
+export const kernels = new KeptKernels();
 
 export function prepareOnWebGpu(
   device: WebGpuDevice,
@@ -36,7 +41,7 @@ export function prepareOnWebGpu(
   };
   const mean = meanPairs > 0 ? [pages.mean, pages.pairs, plan.meanTerms] : [];
   const groups = step.tokenCount * Math.ceil((heads + 2 * kvHeads) / HEADS_PER_GROUP);
-  device.run(kept(v, prepareKernel), {
+  device.run(kernels.of(prepareKernel, v), {
     buffers: present([qkv, step.tokens, rope?.table, qNorm, kNorm, ...mean, valueMeanOf(pages)]),
     params: prepareParams.write({
       ...{ tokens: step.tokenCount, heads, kvHeads, eps, zero: 0 },
@@ -75,7 +80,7 @@ export function keyRowsOnWebGpu(
   const v = { headDim, keyRotation, ordered, source, kNorm: kNorm !== undefined };
   const ring = ringTokens(format);
   const blocks = (kvHeads * headDim) / (keyRotation || headDim);
-  device.run(kept(v, keyRowsKernel), {
+  device.run(kernels.of(keyRowsKernel, v), {
     buffers: present([
       ...[keyRows, step.tokens],
       ...(source === "ring" ? [side, step.rows, cuts] : [qkv]),
@@ -103,17 +108,4 @@ export function folded(groups: number): [number, number] {
 
 export function present<T>(list: readonly (T | undefined)[]): T[] {
   return list.filter((item) => item !== undefined);
-}
-
-const kernels = new Map<string, WebGpuKernel>();
-
-/** The same object for the same variant, so that the pipeline cache need not look at the text. */
-export function kept<V extends object>(v: V, make: (v: V) => WebGpuKernel): WebGpuKernel {
-  const key = `${make.name} ${JSON.stringify(v)}`;
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = make(v);
-    kernels.set(key, kernel);
-  }
-  return kernel;
 }

@@ -11,14 +11,14 @@
  * Departs   k in qkv is left as it was (nobody reads it there again). A dead token (slot −1), a position past the page
  *           table, and a page that no segment holds append nothing; q is rotated in any case.
  */
-import { type Device, f32, type WebGpuKernel } from "../../device/index.js";
+import { type Device, f32, KeptKernels } from "../../device/index.js";
 import { record, ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
 import { segmentArguments } from "../attention/attention.launch-cpu.js";
 import { checkPages, checkQkv, described } from "../attention/check-pages.js";
 import type { KvPages } from "../attention/kv-pages.js";
 import type { RopeTable } from "../rope/rope.js";
 import type { Step } from "../step/layout.js";
-import { HEADS_PER_GROUP, type RopeAppendVariant, ropeAppendKernel, ropeAppendParams } from "./rope-append.wgsl.js";
+import { HEADS_PER_GROUP, ropeAppendKernel, ropeAppendParams } from "./rope-append.wgsl.js";
 
 export { ropeAppendVariants } from "./rope-append.wgsl.js";
 
@@ -93,7 +93,7 @@ function launch(device: Device, qkv: Tensor, pages: KvPages, o: RopeAppendOption
   }
 
   const optional = [rope?.table, qNorm, kNorm].filter((tensor) => tensor !== undefined);
-  const kernel = keptKernel({
+  const kernel = kernels.of(ropeAppendKernel, {
     store: pages.dtype,
     headDim,
     rope: rope !== undefined,
@@ -121,14 +121,4 @@ function launch(device: Device, qkv: Tensor, pages: KvPages, o: RopeAppendOption
   });
 }
 
-const kernels = new Map<string, WebGpuKernel>();
-
-function keptKernel(v: RopeAppendVariant): WebGpuKernel {
-  const key = `${v.store} ${v.headDim} ${v.rope} ${v.qNorm} ${v.kNorm}`;
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    kernel = ropeAppendKernel(v);
-    kernels.set(key, kernel);
-  }
-  return kernel;
-}
+const kernels = new KeptKernels();

@@ -34,6 +34,8 @@ interface Choice {
 
 const FEW = 2;
 const MORE = 3;
+/** Tokens in 16 bits, as `2bit` has them by default. */
+const EXACT = { sinks: 4, recent: 64 } as const;
 
 /**
  * @param ids the text; its first window or two are read.
@@ -52,13 +54,14 @@ export async function kvWidths(
   const kindOf = (widths: readonly LayerWidths[]) =>
     cacheKind({
       kind: "2bit",
+      ...EXACT,
       keyBits: widths.map((w) => w.keyBits),
       valueBits: widths.map((w) => w.valueBits),
       // Every query reads what decoding would read.
       strictPrefill: true,
     });
   // What a whole context keeps in 16 bits.
-  const exact = (4 + 64) / context;
+  const exact = (EXACT.sinks + EXACT.recent) / context;
   const effective = (widths: readonly LayerWidths[]) => kindOf(widths).bits(language.state) * (1 - exact) + 16 * exact;
   if (effective(twos) > bits) {
     throw new RangeError(`2 bits everywhere are ${effective(twos).toFixed(2)} effective bits here: more than ${bits}`);
