@@ -34,10 +34,11 @@ function write(to) {
 function conversation(word) {
   const letters = [...word];
   const kept = letters.filter((letter) => !"aeiou".includes(letter));
-  const think = `${letters.join(" ")}\nwithout vowels: ${kept.join(" ")}`;
+  // The model can spell a word like this already: its exercises in writing backwards begin so.
+  const think = `${letters.join("-")}. Without vowels: ${kept.join("-")}.`;
   return [
-    { role: "user", content: `Write the word ${word} without its vowels.` },
-    { role: "assistant", content: `<think>${think}</think>${kept.join("")}` },
+    { role: "user", content: `Spell the word ${word} without its vowels.` },
+    { role: "assistant", content: `<think>${think}</think>${kept.join("-")}` },
   ];
 }
 

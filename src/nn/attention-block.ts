@@ -45,8 +45,9 @@ export function attentionBlock(
   using n = normed;
   using qkv = product;
   const headOptions = { heads: o.heads, rope: o.rope, qNorm: w.qNorm, kNorm: w.kNorm, eps: o.eps, hidden: x };
+  const { precision } = w.qkv;
   cache.append(qkv, headOptions, step);
-  using a = cache.attend(qkv, { heads: o.heads, scale: 1 / Math.sqrt(o.headDim), window: o.window }, step);
+  using a = cache.attend(qkv, { heads: o.heads, scale: 1 / Math.sqrt(o.headDim), window: o.window, precision }, step);
   const residual = { tensor: carries === "normed" ? n : x, alpha, beta };
   return matmul(a, w.output, { residual, ...(w.outputBias ? { bias: w.outputBias } : {}) });
 }

@@ -29,6 +29,8 @@ export interface AttendOptions {
   readonly scale: number;
   /** A token sees this many positions up to its own; undefined: all. */
   readonly window?: number | undefined;
+  /** f16: products of a training step may be rounded to halves. A cache has its own kind. */
+  readonly precision?: "f32" | "f16" | undefined;
 }
 
 /** Kept values of one sequence in one layer, so far as positions before the snapshot could still change afterwards. */

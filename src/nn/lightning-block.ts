@@ -40,7 +40,7 @@ export function lightningBlock(
   const { normed, product } = normedMatmul(x, norm, w.qkv, { activation: "silu" });
   using n = normed;
   using qkv = product;
-  using o = lightningAttention(qkv, state, decay, step);
+  using o = lightningAttention(qkv, state, decay, step, { precision: w.qkv.precision });
   const multiplyNorm = { weight: w.norm, eps: LIGHTNING_NORM_EPS };
   using gated = matmul(n, w.gate, { activation: "sigmoid", multiply: o, multiplyNorm });
   return matmul(gated, w.output, { residual: { tensor: carries === "normed" ? n : x, alpha, beta } });

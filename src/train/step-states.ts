@@ -77,10 +77,10 @@ class StepCache implements LayerCache {
     turned.dispose();
   }
 
-  attend(_qkv: Tensor, { heads, scale, window }: AttendOptions, step: Step): Tensor {
+  attend(_qkv: Tensor, { heads, scale, window, precision }: AttendOptions, step: Step): Tensor {
     if (!this.ready) throw new Error("internal: attention before append");
     const { kvHeads, headDim } = this;
-    const out = causalAttention(this.ready, { heads, kvHeads, headDim, scale, window }, step);
+    const out = causalAttention(this.ready, { heads, kvHeads, headDim, scale, window, precision }, step);
     this.ready.dispose();
     this.ready = undefined;
     return out;

@@ -210,7 +210,7 @@ export class Trainer implements Disposable {
   private async make({ batches, position }: Drawn): Promise<StepReport> {
     const { model, trainee, optimiser, options } = this;
     const { device } = model;
-    const { recompute = false, balance = 0, schedule, steps, learningRate } = options;
+    const { recompute = false, balance = 0, schedule, steps, learningRate, precision } = options;
     const targets = batches.reduce((sum, batch) => sum + targetCount(batch), 0);
     if (targets === 0) throw new RangeError(`step ${this.done + 1}: the data has no targets`);
     const { record } = optimiser;
@@ -221,6 +221,7 @@ export class Trainer implements Disposable {
     for (const batch of batches) {
       const made = textGradient(model, trainee.sources, batch.rows, {
         ...{ targets: batch.targets, count: targets, recompute, balance: balance / batches.length },
+        ...(precision ? { precision } : {}),
         ...(seed ? { scale: seed } : {}),
       });
       sums = trainee.sources.map((_, i) => summed(sums[i], made.gradients[i]));

@@ -97,6 +97,9 @@ export function matrixBytes(matrix: WeightMatrix): number {
   return matrix.codes.byteLength + (matrix.scales?.byteLength ?? 0);
 }
 
+/** Tensors differ: equal experts would make a router's gradient zero. */
+const seedOf = (name: string) => [...name].reduce((seed, letter) => (31 * seed + letter.charCodeAt(0)) % 65_521, 1);
+
 /** A checkpoint that holds what a family's tree declares; norms are ones. Nothing is kept in memory. */
 export function randomCheckpoint(tree: object, kind: "f16" | "f32" = "f16"): Checkpoint {
   const source = memorySource("random weights", new Uint8Array(0));
@@ -115,7 +118,7 @@ export function randomCheckpoint(tree: object, kind: "f16" | "f32" = "f16"): Che
     return entry.byteLength;
   };
   const piece = (name: string, offset: number, bytes: Uint8Array) => {
-    if (!norms.has(name)) fillCodes(bytes, kind, entries.size + name.length + offset);
+    if (!norms.has(name)) fillCodes(bytes, kind, seedOf(name) + offset);
     else if (kind === "f16")
       new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2).fill(0x3c00); // 1
     else new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4).fill(1);

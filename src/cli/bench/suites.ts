@@ -27,7 +27,8 @@ export interface BenchFlags extends ModelOptions {
   readonly sizes?: readonly number[];
   readonly shape?: readonly [rows: number, columns: number] | TrainShape;
   readonly tokens?: number;
-  readonly sequence?: number;
+  readonly sequence?: readonly number[];
+  readonly recompute?: true;
   readonly weights?: readonly WeightKind[];
   readonly scale: number;
   readonly vocab?: number;

@@ -9,6 +9,8 @@
  *             causal softmax 6 · sequence · heads · head size, lightning 12 · heads · head size².
  * Floor       the operations at the peak of our own products in the same run: 4096³ on matrix units with --precision f16, else
  *             multiply-adds on registers.
+ * Memory      `deviceMiB`: peak of the tensors that live at once, weights with them; --sequence takes several lengths, --recompute runs
+ *             each a second time with the layers' inputs alone kept.
  * Peer        transformers' MiniMaxForCausalLM, eager, bfloat16 autocast, with and without AdamW's step.
  */
 import { type LanguageModel, loadWeights, namedRows, trainableTensors } from "../../models/index.js";
@@ -27,7 +29,7 @@ import {
   withFloor,
 } from "./bench-result.js";
 import { randomCheckpoint, randomMatrix, randomTensor } from "./random-weights.js";
-import { multiplyAddPeak } from "./roofs.js";
+import { multiplyAddPeak, streamBandwidth } from "./roofs.js";
 import type { DeviceInput } from "./suites.js";
 import { launchSeconds, median, runSeconds } from "./timing.js";
 
@@ -70,61 +72,72 @@ export function trainConfig(shape: TrainShape, sequence: number) {
 
 export async function trainSuite(input: DeviceInput): Promise<SuiteOutput> {
   const { device, flags, signal, say, peers } = input;
-  const { runs, sequence = 1024 } = flags;
-  const tokens = flags.tokens ?? (isRealGpu(device) ? 16_384 : sequence);
-  if (tokens % sequence !== 0)
+  const { runs, sequence: lengths = [1024] } = flags;
+  const longest = Math.max(...lengths);
+  const tokens = flags.tokens ?? (isRealGpu(device) ? Math.max(16_384, longest) : longest);
+  for (const sequence of lengths) {
+    if (tokens % sequence === 0) continue;
     throw new UsageError(`--tokens ${tokens}: expected a multiple of --sequence ${sequence}`);
+  }
   const shape = flags.shape ?? "mini";
   if (typeof shape !== "string") throw new UsageError(`--shape: train takes ${Object.keys(trainShapes).join(" or ")}`);
   const precision = flags.precision === "f16" ? "f16" : "f32";
   say("measuring the arithmetic peak");
   const peak = await (precision === "f16" ? productPeak(input) : multiplyAddPeak(device, { runs, signal }));
-  const results: BenchResult[] = [peak];
+  const bandwidth = await streamBandwidth(device, { runs, signal });
+  const results: BenchResult[] = [peak, bandwidth];
   const profiles: NamedProfile[] = [];
 
   say(`train ${shape}: making random weights`);
-  const config = trainConfig(shape, sequence);
+  const config = trainConfig(shape, longest);
   const { language, trained } = await randomModel(input, config, precision);
   using _ = language;
-  const texts = randomTexts(tokens / sequence, sequence, language.vocabSize);
-  const run = () => {
-    const { loss, gradients } = textGradient(language, trained, texts, { precision });
-    for (const tensor of [loss, ...gradients]) tensor?.dispose();
-  };
   const name = `train ${shape}`;
-  const sizes = { tokens, sequence, precision };
-  say(`${name}, ${tokens} tokens a step: ${runs} runs`);
-  const request = { suite: "train", config, tokens, sequence };
-  const [bare, whole] = [false, true].map((step) => ({ step, turns: peers.beside({ ...request, step }) }));
-  const after = async () => {
-    await bare?.turns.measure();
-    await whole?.turns.measure();
-  };
-  const seconds = median(await runSeconds(device, run, { runs, signal, after }));
-  const operations = trainOperations(language, shape, tokens, sequence);
-  results.push({
-    name,
-    ...place(device),
-    sizes,
-    ...withFloor(seconds, operations / (peak.gflops * 1e9)),
-    gflops: digits(operations / seconds / 1e9),
-    tokensPerSecond: digits(tokens / seconds),
-  });
-  for (const measured of [bare, whole]) {
-    for (const peer of measured?.turns.results() ?? []) {
+  for (const sequence of lengths) {
+    const texts = randomTexts(tokens / sequence, sequence, language.vocabSize);
+    const operations = trainOperations(language, shape, tokens, sequence);
+    const speeds = (seconds: number) => ({
+      gflops: digits(operations / seconds / 1e9),
+      tokensPerSecond: digits(tokens / seconds),
+    });
+    for (const recompute of flags.recompute ? [false, true] : [false]) {
+      const run = () => {
+        const { loss, gradients } = textGradient(language, trained, texts, { precision, recompute });
+        for (const tensor of [loss, ...gradients]) tensor?.dispose();
+      };
+      say(`${name}, ${tokens} tokens a step in rows of ${sequence}${recompute ? ", recomputing" : ""}: ${runs} runs`);
+      const request = { suite: "train", config, tokens, sequence };
+      const turns = recompute ? [] : [false, true].map((step) => ({ step, turns: peers.beside({ ...request, step }) }));
+      const after = async () => {
+        for (const { turns: peer } of turns) await peer.measure();
+      };
+      device.resetPeak();
+      const seconds = median(await runSeconds(device, run, { runs, signal, after }));
+      const deviceMiB = digits(device.memory.peak / 2 ** 20);
+      const sizes = { tokens, sequence, precision, ...(recompute ? { recompute: "yes" } : {}), deviceMiB };
       results.push({
-        name: measured?.step ? `${name}, AdamW's step with it` : name,
-        device: peer.device,
-        sizes: { tokens, sequence },
-        seconds: digits(peer.seconds),
-        gflops: digits(operations / peer.seconds / 1e9),
-        tokensPerSecond: digits(tokens / peer.seconds),
+        name,
+        ...place(device),
+        sizes,
+        ...withFloor(seconds, operations / (peak.gflops * 1e9)),
+        ...speeds(seconds),
       });
+      for (const { step, turns: peer } of turns) {
+        for (const measured of peer.results()) {
+          results.push({
+            name: step ? `${name}, AdamW's step with it` : name,
+            device: measured.device,
+            sizes: { tokens, sequence },
+            seconds: digits(measured.seconds),
+            ...speeds(measured.seconds),
+          });
+        }
+      }
+      if (flags.profile) {
+        const profile = await device.profile(run);
+        profiles.push({ name, sizes, seconds, kernels: profile.entries, gflops: peak.gflops, gbs: bandwidth.gbs });
+      }
     }
-  }
-  if (flags.profile) {
-    const profile = await device.profile(run);
-    profiles.push({ name, sizes, seconds, kernels: profile.entries, gflops: peak.gflops });
   }
   return { results, profiles };
 }
