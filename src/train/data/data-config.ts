@@ -58,6 +58,7 @@ const retrievalSchema = z.strictObject({
     prose: z.string().optional(),
     tokens: range.optional(),
     facts: range.optional(),
+    questions: range.optional(),
     dense: share.optional(),
     direct: share.optional(),
     loss,

@@ -114,6 +114,8 @@ export interface RetrievalMix {
   readonly tokens?: readonly [from: number, to: number] | undefined;
   /** Facts from … to. Default 3 to 30. */
   readonly facts?: readonly [from: number, to: number] | undefined;
+  /** Questions from … to, one a turn. Default: one in 30 % of the documents, else 2 to 7, without prose to 12. */
+  readonly questions?: readonly [from: number, to: number] | undefined;
   /** Share of documents without prose, facts alone. Default 0.3. */
   readonly dense?: number | undefined;
   readonly direct?: number | undefined;
@@ -141,6 +143,11 @@ export function retrievalSource(options: RetrievalSourceOptions): PieceSource {
   const [fewest, most] = options.facts ?? [3, 30];
   checkRange(name, "tokens", shortest, longest, sequence);
   checkRange(name, "facts", fewest, most, 200);
+  if (options.questions) checkRange(name, "questions", ...options.questions, 200);
+  const questionsOf = (random: Random, isDense: boolean): number => {
+    if (options.questions) return random.int(...options.questions);
+    return random.chance(0.3) ? 1 : random.int(2, isDense ? 12 : 7);
+  };
   if (dense < 1 && prose.length < 10_000) {
     throw new RangeError(`${name}: prose expected at least 10,000 characters, got ${prose.length}.`);
   }
@@ -158,7 +165,7 @@ export function retrievalSource(options: RetrievalSourceOptions): PieceSource {
         const factTokens = (12 * 4) / proseCharacters;
         const room = Math.max(1, Math.floor(target / (2 * factTokens)));
         const facts = Math.min(random.int(fewest, most), isDense ? room : Math.max(fewest, room));
-        const questions = Math.min(random.chance(0.3) ? 1 : random.int(2, isDense ? 12 : 7), Math.max(1, room));
+        const questions = Math.min(questionsOf(random, isDense), Math.max(1, room));
         const left = target - factTokens * (facts + 2 * questions);
         const spacing = isDense ? 0 : Math.max(0, (left * proseCharacters) / facts);
         const turns = retrievalTurns(random, { facts, questions, spacing, prose, material, direct });
