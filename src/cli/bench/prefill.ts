@@ -1,11 +1,16 @@
-/** `bench prefill`: tokens a second while a prompt is read. The floor is that of its products. */
+/**
+ * `bench prefill`: tokens a second while a prompt is read.
+ *
+ * Floor  the matrices' products at the speed of the fastest kind of product here, and attention's at that of float32 on the CPU
+ *        (its keys and values are float32), of the fastest kind on a GPU.
+ */
 import { SequencePool } from "../../cache/index.js";
 import { UsageError } from "../output.js";
 import { type BenchResult, digits, type NamedProfile, place, type SuiteOutput, withFloor } from "./bench-result.js";
 import { readConfig } from "./model-config.js";
 import { feed, promptIds } from "./prompts.js";
 import { productSpeeds } from "./roofs.js";
-import { promptOperations, weightShares } from "./step-bytes.js";
+import { promptAttention, promptOperations, weightShares } from "./step-bytes.js";
 import type { ModelInput } from "./suites.js";
 import { median, runSeconds } from "./timing.js";
 
@@ -23,8 +28,11 @@ export async function prefillSuite(input: ModelInput): Promise<SuiteOutput> {
   say("measuring matrix products");
   const products = await productSpeeds(device, { runs, signal });
   const peak = Math.max(...products.map(({ gflops }) => gflops)) * 1e9;
+  const wide = products.find(({ name }) => name === "product f32")?.gflops ?? 0;
+  const attentionPeak = device.kind === "cpu" && wide > 0 ? wide * 1e9 : peak;
   const shares = await weightShares(flags.model);
   const config = await readConfig(flags.model);
+  const heads = Number(Object(config).num_attention_heads ?? 0);
   const results: BenchResult[] = [...products];
   const profiles: NamedProfile[] = [];
   for (const tokens of lengths) {
@@ -39,12 +47,14 @@ export async function prefillSuite(input: ModelInput): Promise<SuiteOutput> {
     say(`prefill, ${tokens} tokens: ${runs} runs`);
     const beside = peers.beside({ suite: "prefill", config, tokens });
     const seconds = median(await runSeconds(device, run, { runs, signal, after: beside.measure }));
-    const operations = promptOperations(language.parameters.active, shares, tokens);
+    const matrices = promptOperations(language.parameters.active, shares, tokens);
+    const attention = promptAttention(language, heads, tokens);
+    const operations = matrices + attention;
     results.push({
       name: "prefill",
       ...place(device),
       sizes,
-      ...withFloor(seconds, operations / peak),
+      ...withFloor(seconds, matrices / peak + attention / attentionPeak),
       gflops: digits(operations / seconds / 1e9),
       tokensPerSecond: digits(tokens / seconds),
     });

@@ -89,3 +89,10 @@ export function promptOperations(
 ): number {
   return 2 * ((active - headParameters) * tokens + headParameters);
 }
+
+/** Operations of a prompt's attention: causal pairs of the softmax layers, the lightning layers' states. @param heads query heads. */
+export function promptAttention({ state }: Pick<LanguageModel, "state">, heads: number, tokens: number): number {
+  const { softmaxLayers, headDim, lightningLayers, lightningHeads, lightningHeadDim } = state;
+  const softmax = 2 * tokens * (tokens + 1) * heads * headDim * softmaxLayers;
+  return softmax + 4 * tokens * lightningHeads * lightningHeadDim ** 2 * lightningLayers;
+}

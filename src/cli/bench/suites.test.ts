@@ -74,7 +74,12 @@ describe("suites of kernels", () => {
         ...["mini: decode f32", "mini: decode f16", "mini: prompt f32"],
       ],
     ],
-    ["train", trainSuite, { tokens: 32, sequence: [16], recompute: true }, ["multiply-add", "read", "train mini", "train mini"]],
+    [
+      "train",
+      trainSuite,
+      { tokens: 32, sequence: [16], recompute: true },
+      ["multiply-add", "read", "train mini", "train mini"],
+    ],
     [
       "lightning",
       lightningSuite,
