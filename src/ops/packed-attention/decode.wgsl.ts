@@ -11,7 +11,14 @@
  */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
-import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections, type SideFormat } from "../packed-kv/format.js";
+import {
+  hasParams,
+  hasScales,
+  PACKED_PAGE_TOKENS,
+  type PackedFormat,
+  pageSections,
+  type SideFormat,
+} from "../packed-kv/format.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
 import { FIRST_CENTRE, integerValueUnit, transposed, weightWords } from "./integer-dots.wgsl.js";
 import { integerScores } from "./integer-scores.wgsl.js";
@@ -115,8 +122,9 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
     `vec4f(${fourOf(share, i, (code) => 2 ** (sign * share.unit.exponentOf[code]!))
       .map(literal)
       .join(", ")})`;
-  const hasParams = (side: SideFormat) => side.quantiser !== "levels";
-  const hasScales = (side: SideFormat) => side.norm || side.quantiser === "levels";
+  const isEven = (side: SideFormat) => side.quantiser === "even";
+  /** Centred codes of values have an offset. */
+  const hasShift = hasParams(values);
 
   const integerText = () => `
 ${integers!.perPage}
@@ -164,9 +172,10 @@ ${each(tokens, (u) => {
       : keys.quantiser === "levels"
         ? `ks${u} * (${runs[0]})`
         : runs
-            .map(
-              (run, r) =>
-                `kp${u}_${r}.x * (${run}) + fma(${literal(k.unit.centre)}, kp${u}_${r}.x, kp${u}_${r}.y) * total${h}_${r}`,
+            .map((run, r) =>
+              isEven(keys)
+                ? `kp${u}_${r}.x * (${run})`
+                : `kp${u}_${r}.x * (${run}) + fma(${literal(k.unit.centre)}, kp${u}_${r}.x, kp${u}_${r}.y) * total${h}_${r}`,
             )
             .join(" + ");
     const normed = keys.norm ? `ks${u} * (${sum})` : sum;
@@ -243,18 +252,26 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
       }
     }
     const groups = headDim / side.group;
-    if (hasParams(side) && side.layout === "token") {
+    if ((hasParams(side) || isEven(side)) && side.layout === "token") {
       for (const r of upTo(share.units / share.runUnits)) {
         const channel = `(lane * ${share.units}u + ${r * share.runUnits}u) * ${share.unit.channels}u`;
+        const group = `${line} * ${groups}u + min(${channel} / ${side.group}u, ${groups - 1}u)`;
+        const name = `${letter}q${u}_${r}`;
+        // What is a scale alone gets its offset, for codes that are not centred.
+        const [word, pair] = isEven(side)
+          ? [
+              `${sections.scales}u + (${group}) / 2u`,
+              `half(${name}, (${group}) % 2u) * vec2f(1.0, ${literal(-share.unit.centre)})`,
+            ]
+          : [`${sections.params}u + ${group}`, `unpack2x16float(${name})`];
         raw.push({
-          name: `${letter}q${u}_${r}`,
-          expression: `${fn}(${start} + ${sections.params}u + ${line} * ${groups}u + min(${channel} / ${side.group}u, ${groups - 1}u))`,
-          made: `    let ${letter}p${u}_${r} = unpack2x16float(${letter}q${u}_${r});`,
+          name,
+          expression: `${fn}(${start} + ${word})`,
+          made: `    let ${letter}p${u}_${r} = ${pair};`,
           isKey,
         });
       }
-    }
-    if (hasScales(side)) {
+    } else if (hasScales(side)) {
       raw.push({
         name: `${letter}t${u}`,
         expression: `${fn}(${start} + ${sections.scales}u + ${line} / 2u)`,
@@ -587,13 +604,13 @@ ${each(tokens, (u) => {
     ];
     for (const r of upTo(valueRuns)) {
       // What stands where nothing was packed may be no number, and 0 · NaN is NaN.
-      if (hasParams(values)) {
+      if (values.quantiser !== "levels") {
+        const sumUp = (sum: string, centre: number) =>
+          `    ${sum}${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(centre)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`;
         lines.push(
           `    let w${u}_${h}_${r} = select(0.0, p${u}_${h} * vp${u}_${r}.x, seen${u});`,
-          `    shift${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(val.unit.centre)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`,
-          v.integerValues
-            ? `    first${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(FIRST_CENTRE)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`
-            : "",
+          hasShift ? sumUp("shift", val.unit.centre) : "",
+          v.integerValues ? sumUp("first", FIRST_CENTRE) : "",
         );
       } else lines.push(`    let w${u}_${h}_${r} = select(0.0, p${u}_${h} * vs${u}, seen${u});`);
     }
@@ -644,11 +661,7 @@ ${each(
 ${each(upTo(perValueUnit), (j) => {
   const i = unit * perValueUnit + j;
   const [shift, first] = [`shift${h}_${valueRunOf(i)}`, `first${h}_${valueRunOf(i)}`];
-  const offset = v.integerValues
-    ? ` + vec4f(${first}, ${shift}, ${shift}, ${shift})`
-    : hasParams(values)
-      ? ` + ${shift}`
-      : "";
+  const offset = v.integerValues ? ` + vec4f(${first}, ${shift}, ${shift}, ${shift})` : hasShift ? ` + ${shift}` : "";
   return `      partial[${j * threads}u + thread] = (acc${h}_${i} * ${powers(val, i, -1)}${offset}) * weight;`;
 })}
       workgroupBarrier();

@@ -114,11 +114,13 @@ function side(s: SideFormat, { kvHeads, headDim }: PackedFormat): number[] {
   const sections = pageSections(s, kvHeads, headDim);
   const { fields, chunks } = panelOf(s, headDim);
   const isLevels = s.quantiser === "levels";
+  const isEven = s.quantiser === "even";
   return [
     isLevels ? 16 + s.bits : s.bits,
     ...[sections.rowWords, sections.words],
-    isLevels ? 0 : sections.params,
+    isLevels ? 0 : isEven ? sections.scales : sections.params,
     isLevels || s.norm ? sections.scales : 0,
+    isEven ? 1 : 0,
     s.group,
     s.layout === "channel" ? 1 : 0,
     ...[fields, chunks],

@@ -84,14 +84,14 @@ export function decodeShape(
   lanes = Math.max(lanes, 4);
   const isWhole = (headDim & (headDim - 1)) === 0 && headDim >= 16 * lanes;
   if (!integerDots || group > MOST_INTEGER_HEADS || !isWhole || lanes > mostLanes) return floats;
-  const isUniform = (side: PackedFormat["keys"]) => side.bits === 2 && side.quantiser !== "levels";
+  const isEven = (side: PackedFormat["keys"]) => side.bits === 2 && side.quantiser !== "levels";
   // By channel, threads that make digits of a lane's channels compare them within a subgroup.
   const canShare =
     keys.layout === "token" ||
     (headDim / (4 * lanes) <= (smallestSubgroup ?? 0) &&
       DECODE_BYTES + digitBytes(format, group, lanes) <= workgroupBytes);
-  const integerKeys = isUniform(keys) && !ropeAtRead && canShare;
-  const integerValues = isUniform(values);
+  const integerKeys = isEven(keys) && !ropeAtRead && canShare;
+  const integerValues = isEven(values);
   return integerKeys || integerValues ? { group, lanes, subgroups, integerKeys, integerValues } : floats;
 }
 

@@ -32,6 +32,7 @@ const side = (o: Partial<SideFormat> = {}): SideFormat => ({
   ...o,
 });
 const channel = (o: Partial<SideFormat> = {}): SideFormat => side({ layout: "channel", group: 32, ...o });
+const even = (o: Partial<SideFormat> = {}): SideFormat => side({ quantiser: "even", ...o });
 const levels = (bits: 2 | 3, group = 16): SideFormat => side({ bits, group, quantiser: "levels" });
 
 const base: PackedFormat = {
@@ -87,6 +88,16 @@ const formats: readonly FormatCase[] = [
   { name: "2-bit levels", ownKernel: true, format: { keys: levels(2), values: levels(2) } },
   { name: "3-bit levels, 2-bit values", format: { keys: levels(3), values: levels(2), sinks: 0 } },
   { name: "levels and a mean split", prefillToo: true, format: { keys: levels(2), values: levels(2), meanPairs: 3 } },
+  {
+    name: "even steps and a mean split, head size 64: integers where the device has them",
+    prefillToo: true,
+    format: { headDim: 64, keys: even({ group: 32 }), values: even({ group: 64 }), meanPairs: 3, valueRotation: 64 },
+  },
+  {
+    name: "even steps of 2 and 3 bits, odd groups",
+    ownKernel: true,
+    format: { headDim: 48, keys: even(), values: even({ bits: 3, group: 48 }), sinks: 0 },
+  },
   { name: "norms by channel and a mean split", format: { keys: channel({ norm: true }), meanPairs: 5 } },
   { name: "three heads on one, head size 64", ownKernel: true, format: { headDim: 64, kvHeads: 1 }, heads: 3 },
   { name: "four heads on two, by channel", format: { keys: channel(), headDim: 32 }, heads: 4 },

@@ -1,6 +1,6 @@
 /** All WebGPU kernels of attention over packed pages that can be asked for, at sizes that stand for all. */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
-import type { PackedFormat, SideFormat } from "../packed-kv/format.js";
+import { hasScales, type PackedFormat, type SideFormat } from "../packed-kv/format.js";
 import { addMeanKernel } from "./add-mean.js";
 import { combineKernel, unrotateKernel } from "./combine.wgsl.js";
 import { decodeKernel } from "./decode.wgsl.js";
@@ -22,8 +22,12 @@ function sides(headDim: number): { readonly keys: readonly SideFormat[]; readonl
   const levels = (bits: 2 | 3): SideFormat => ({
     ...{ bits, group: headDim, layout: "token", quantiser: "levels", clip: 1, norm: false },
   });
-  const values = [token(2), token(3), token(4), token(8), levels(2), levels(3)];
-  return { values, keys: [...values, channel(2, false), channel(2, true), channel(3, true), channel(4, false)] };
+  const even = (bits: 2 | 3, size: number): SideFormat => ({ ...token(bits), group: size, quantiser: "even" });
+  const values = [token(2), token(3), token(4), token(8), levels(2), levels(3), even(2, headDim), even(3, group)];
+  return {
+    values,
+    keys: [...values, even(2, group), channel(2, false), channel(2, true), channel(3, true), channel(4, false)],
+  };
 }
 
 const plain = {
@@ -45,7 +49,7 @@ export function packedAttentionVariants(): WebGpuKernel[] {
       const format: PackedFormat = {
         ...plain,
         ...{ kvHeads: 2, headDim, keys: key, values: values[i % values.length]! },
-        ...(key.quantiser === "levels" || key.norm ? { meanPairs: 3 } : {}),
+        ...(hasScales(key) ? { meanPairs: 3 } : {}),
       };
       // Every format at every head size; groups, subgroups and skipped tokens take turns.
       const heads = [1, 3, 8][i % 3]!;
