@@ -26,7 +26,8 @@ export function packedAttentionOnCpu(
   step: Step,
   out: Tensor,
 ): void {
-  const { headDim, valueRotation } = stores[0]!.format;
+  const { valueMean } = stores[0]!;
+  const { headDim, kvHeads, valueRotation, valueMean: hasMean } = stores[0]!.format;
   const results = step.tokenCount * plan.heads;
   const splits = step.isDecode ? splitsOf(step, plan) : 1;
   const count = splits * stores.length;
@@ -55,7 +56,10 @@ export function packedAttentionOnCpu(
     });
   });
   device.run("packedAttentionCombine", {
-    arguments: [parts, stats, out, count, results, headDim, valueRotation, rotationScale(valueRotation)],
+    arguments: [
+      ...[parts, stats, out, hasMean ? valueMean : undefined, count, results, headDim],
+      ...[valueRotation, rotationScale(valueRotation), plan.heads, plan.heads / kvHeads],
+    ],
     tasks: results,
   });
   if (parts !== out) parts.dispose();

@@ -39,6 +39,8 @@ export interface PackedAttentionReferenceInput {
   /** [T, (H + 2G)·D] as `prepareKv` left it. */
   readonly qkv: ArrayLike<number>;
   readonly meanTerms?: ArrayLike<number> | undefined;
+  /** [G, D] */
+  readonly valueMean?: ArrayLike<number> | undefined;
   readonly rope?: RotaryFrequencies | undefined;
   readonly stores: readonly PackedStoreBytes[];
   readonly rows: readonly { readonly slot: number; readonly past: number; readonly count: number }[];
@@ -88,7 +90,11 @@ export function packedAttentionReference(o: PackedAttentionReferenceInput): Floa
       seen.forEach(({ value }, i) => {
         for (let c = 0; c < headDim; c += 1) result[c]! += (weights[i]! / total) * value[c]!;
       });
-      out.set(valueRotation > 1 ? hadamard(result, valueRotation) : result, (t * o.heads + h) * headDim);
+      const turned = valueRotation > 1 ? hadamard(result, valueRotation) : result;
+      out.set(
+        turned.map((x, c) => x + (o.valueMean?.[g * headDim + c] ?? 0)),
+        (t * o.heads + h) * headDim,
+      );
     }
   });
   return out;

@@ -1,7 +1,6 @@
 /** All WebGPU kernels of attention over packed pages that can be asked for, at sizes that stand for all. */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { hasScales, type PackedFormat, type SideFormat } from "../packed-kv/format.js";
-import { addMeanKernel } from "./add-mean.js";
 import { combineKernel, unrotateKernel } from "./combine.wgsl.js";
 import { decodeKernel } from "./decode.wgsl.js";
 import { nearKernel } from "./near.wgsl.js";
@@ -39,12 +38,16 @@ const floats: DecodeDevice = { smallestSubgroup: 32, integerDots: false, workgro
 const integerDots: DecodeDevice = { ...floats, integerDots: true };
 
 export function packedAttentionVariants(): WebGpuKernel[] {
-  const kernels: WebGpuKernel[] = [addMeanKernel];
+  const kernels: WebGpuKernel[] = [];
   for (const headDim of [8, 24, 64, 80, 128, 256]) {
     const { keys, values } = sides(headDim);
     const rotation = headDim & -headDim;
-    kernels.push(combineKernel({ headDim, rotation }), combineKernel({ headDim, rotation: 0 }));
-    kernels.push(unrotateKernel({ headDim, rotation }));
+    for (const finish of [
+      { headDim, rotation, mean: false },
+      { headDim, rotation: 0, mean: true },
+    ]) {
+      kernels.push(combineKernel(finish), unrotateKernel(finish));
+    }
     keys.forEach((key, i) => {
       const format: PackedFormat = {
         ...plain,
