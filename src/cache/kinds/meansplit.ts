@@ -14,7 +14,7 @@
  * Source   levels: after TurboQuant (Zandieh et al. 2025, arXiv 2504.19874), which takes Lloyd–Max levels for a normal
  *          distribution (`even=false`). Even steps lose 1 % more of a row's energy, and kernels can multiply them as integers. The
  *          split and the unbiased scales are our own. Without a calibration file there is no mean to take off, and only the levels remain.
- * Our choice  more than 3 bits are uniform steps over the row's range. 4 first and 64 newest tokens stay exact.
+ * Our choice  more than 3 bits are uniform steps over the row's range. 4 first and 96 newest tokens stay exact.
  */
 import type { SideFormat } from "../../ops/index.js";
 import { groupWithin, ofLayer, type PackedOptions, powerOfTwoIn } from "../packed-options.js";
@@ -91,7 +91,7 @@ export const meansplit = (bits: 2 | 3): PackedKind => ({
         meanPairs,
         valueMean: valueMean !== undefined,
         sinks: o.sinks ?? 4,
-        recent: o.recent ?? 64,
+        recent: o.recent ?? 96,
         marked: 0,
         strictPrefill: o.strictPrefill ?? false,
       },
