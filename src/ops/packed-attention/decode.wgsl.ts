@@ -89,6 +89,7 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
   const keySections = pageSections(keys, kvHeads, headDim);
   const valueSections = pageSections(values, kvHeads, headDim);
   const pairsPerLane = Math.ceil(meanPairs / lanes);
+  const pairsOfLane = upTo(pairsPerLane);
   const hasKeys = !ropeAtRead;
   // Parameters of channels are read four at a time, whatever codes are.
   const keyBuffer = byChannel && !v.integerKeys ? 4 : k.load;
@@ -196,20 +197,34 @@ ${each(tokens, (u) => each(heads, (h) => `    e${u}_${h} = laneSum(e${u}_${h}, t
 ${each(heads, (h) => `      e${u}_${h} = fma(terms${h}[m / LANES].x, cosine.x, fma(terms${h}[m / LANES].y, cosine.y, e${u}_${h}));`)}
     }`,
         )
-      : each(
-          upTo(pairsPerLane),
-          (m) => `
-    {
-      let turn = rotation(u32(index) * PAGE, pair${m}) * p.inverseFactor;
+      : meanOfPage();
+
+  /**
+   * A cos(pθ) + B sin(pθ) of a page's tokens. What A and B become at the page's first position is turned on from page to page;
+   * every eighth is begun anew, so that roundings do not add up. Of a lane's tokens, which are STRIDE apart, the third and all
+   * further ones follow from the two before: x(p + s) = 2 cos(sθ) x(p) − x(p − s).
+   */
+  const meanOfPage = () => `
+    if (index == turned + 1 && index % 8 != 0) {
+${each(pairsOfLane, (m) => each(heads, (h) => `      turned${h}_${m} = turn(turned${h}_${m}, onward${m});`))}
+    } else {
 ${each(
-  heads,
-  (h) => `
-      let a${h} = fma(terms${h}_${m}.x, turn.x, terms${h}_${m}.y * turn.y);
-      let b${h} = fma(terms${h}_${m}.y, turn.x, -(terms${h}_${m}.x * turn.y));
-${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h}, within${u}_${m}.y, e${u}_${h}));`)}`,
+  pairsOfLane,
+  (m) => `
+      let angle${m} = rotation(u32(index) * PAGE, pair${m}) * p.inverseFactor;
+${each(heads, (h) => `      turned${h}_${m} = turn(meanTerms[(token * p.heads + firstHead + ${h}u) * PAIRS + m${m}] * counts${m}, angle${m});`)}`,
 )}
-    }`,
-        );
+    }
+    turned = index;
+${each(pairsOfLane, (m) =>
+  each(heads, (h) =>
+    each(tokens, (u) => {
+      const name = (token: number) => `x${token}_${h}_${m}`;
+      const value = u < 2 ? `dot(turned${h}_${m}, within${u}_${m})` : `fma(twice${m}, ${name(u - 1)}, -${name(u - 2)})`;
+      return `    let ${name(u)} = ${value};\n    e${u}_${h} += ${name(u)};`;
+    }),
+  ),
+)}`;
 
   const keyCode = (u: number, unit: number, share: LaneShare) => component(`kw${u}`, unit, share.load);
   const keyHigh = (u: number, unit: number) => `kh${u}_${unit}`;
@@ -434,6 +449,10 @@ fn rotation(position: u32, pair: u32) -> vec2f {
   let l = vec2f(table[low], table[low + pairCount]);
   let h = vec2f(table[high], table[high + pairCount]);
   return vec2f(l.x * h.x - l.y * h.y, l.y * h.x + l.x * h.y);
+}
+/** (A, B) such that A cos + B sin is what it was, further on by an angle. */
+fn turn(terms: vec2f, angle: vec2f) -> vec2f {
+  return vec2f(fma(terms.x, angle.x, terms.y * angle.y), fma(terms.y, angle.x, -(terms.x * angle.y)));
 }`
     : ""
 }
@@ -531,15 +550,19 @@ ${
     terms${h}[m / LANES] = meanTerms[(token * p.heads + firstHead + ${h}u) * PAIRS + m] * qScale;
   }`,
         )
-      : each(
-          upTo(pairsPerLane),
-          (m) => `
+      : `
+  var turned = -2;     // the page that these are of
+${each(
+  pairsOfLane,
+  (m) => `
   let m${m} = min(lane + ${m * lanes}u, PAIRS - 1u);
   let pair${m} = u32(pairs[kvHead * PAIRS + m${m}]);
   let counts${m} = select(0.0, qScale, lane + ${m * lanes}u < PAIRS);
-${each(heads, (h) => `  let terms${h}_${m} = meanTerms[(token * p.heads + firstHead + ${h}u) * PAIRS + m${m}] * counts${m};`)}
-${each(tokens, (u) => `  let within${u}_${m} = rotation(tokenLane + ${u * stride}u, pair${m});`)}`,
-        )
+  let onward${m} = rotation(PAGE, pair${m}) * p.inverseFactor;
+  let twice${m} = 2.0 * p.inverseFactor * rotation(${stride}u, pair${m}).x;
+${each(heads, (h) => `  var turned${h}_${m} = vec2f(0.0);`)}
+${each(tokens.slice(0, 2), (u) => `  let within${u}_${m} = rotation(tokenLane + ${u * stride}u, pair${m});`)}`,
+)}`
     : ""
 }
 

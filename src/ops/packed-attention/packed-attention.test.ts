@@ -175,6 +175,14 @@ const lengths: readonly { readonly name: string; readonly c: Omit<Case, "name"> 
       second: { skipped: [...Array(60).keys()].filter((j) => ![8, 9, 30, 31, 32].includes(j)) },
     },
   },
+  {
+    name: "a mean split over the pages of two segments",
+    c: {
+      rows: decodeRows(2110),
+      format: { kvHeads: 16, keys: even(), values: even(), meanPairs: 5 },
+      store: { segments: [14, 6] },
+    },
+  },
   { name: "yarn's factor", c: { rows: decodeRows(150), format: { keys: levels(2), meanPairs: 4 }, factor: 1.3 } },
 ];
 
