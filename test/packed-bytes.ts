@@ -3,6 +3,7 @@ import type { Device } from "../src/device/index.js";
 import { halfBits } from "../src/ops/matmul/weights/f16.js";
 import { type PackedStoreBytes, visibleTokens } from "../src/ops/packed-attention/packed-attention.reference.js";
 import {
+  hasParams,
   PACKED_PAGE_TOKENS,
   type PackedFormat,
   packedEnd,
@@ -134,7 +135,7 @@ export function packedBytes(shape: PackedShape): PackedStoreBytes & { readonly s
       const row = (head * PACKED_PAGE_TOKENS + at) * sections.rowWords;
       if (words[row] !== 0) continue; // seen by an earlier token of the step
       for (let w = 0; w < sections.rowWords; w += 1) words[row + w] = (next() * 2 ** 31) >>> 0 || 1;
-      if (side.quantiser !== "levels") {
+      if (hasParams(side)) {
         const [first, count] =
           side.layout === "token"
             ? [(head * PACKED_PAGE_TOKENS + at) * (headDim / side.group), headDim / side.group]
@@ -144,8 +145,9 @@ export function packedBytes(shape: PackedShape): PackedStoreBytes & { readonly s
           words[i] ||= (halfBits((2.5 + next()) / steps) | (halfBits(-1 + next() / 2) << 16)) >>> 0;
         }
       }
-      if (sections.words > sections.scales) {
-        const i = head * PACKED_PAGE_TOKENS + at;
+      const scales = ((sections.words - sections.scales) * 2) / (kvHeads * PACKED_PAGE_TOKENS);
+      for (let j = 0; j < scales; j += 1) {
+        const i = (head * PACKED_PAGE_TOKENS + at) * scales + j;
         words[sections.scales + (i >> 1)]! |= halfBits(1 + next() / 2) << (16 * (i % 2));
       }
     }

@@ -29,6 +29,8 @@ export interface PackedOptions {
   /** Mean split: scales that keep averages, and a mean taken off the values. Default true. */
   readonly unbiased?: boolean;
   readonly valueMean?: boolean;
+  /** Mean split: levels of even steps. Default true. */
+  readonly even?: boolean;
   /** Mean split: pairs of channels whose mean is taken off. */
   readonly meanPairs?: number;
   /** RotateKV: key heads that are rotated together. */
@@ -44,7 +46,7 @@ export interface PackedOptions {
 type OptionName = keyof PackedOptions;
 
 const listOptions: readonly OptionName[] = ["keyBits", "valueBits"];
-const flagOptions: readonly OptionName[] = ["rotate", "strictPrefill", "beforeRope", "unbiased", "valueMean"];
+const flagOptions: readonly OptionName[] = ["rotate", "strictPrefill", "beforeRope", "unbiased", "valueMean", "even"];
 
 const allowed: Readonly<Record<OptionName, (value: number) => boolean>> = {
   keyBits: (value) => isCodeBits(value),
@@ -61,6 +63,7 @@ const allowed: Readonly<Record<OptionName, (value: number) => boolean>> = {
   beforeRope: isFlag,
   unbiased: isFlag,
   valueMean: isFlag,
+  even: isFlag,
   meanPairs: (value) => isCount(value, 128),
   heads: (value) => isCount(value, 64) && value > 0,
   reorder: () => false, // a word, see below
@@ -80,6 +83,7 @@ const expected: Readonly<Partial<Record<OptionName, string>>> = {
   beforeRope: "true or false",
   unbiased: "true or false",
   valueMean: "true or false",
+  even: "true or false",
 };
 
 export function isCodeBits(value: number): value is CodeBits {

@@ -5,8 +5,8 @@
  * Axes  H query heads, G key/value heads, D head size, C channels of the residual stream.
  */
 import { fwhtReference } from "../ops/fwht/fwht.reference.js";
-import { packedEnd, ringTokens, type SideFormat } from "../ops/packed-kv/format.js";
-import { LEVELS } from "../ops/packed-kv/levels.js";
+import { hasParams, packedEnd, ringTokens, type SideFormat } from "../ops/packed-kv/format.js";
+import { levelsOf } from "../ops/packed-kv/levels.js";
 import {
   type MarkState,
   markDecodeReference,
@@ -18,7 +18,6 @@ import {
   cacheHalf,
   cacheHalfValue,
   codeAt,
-  levelBits,
   type PackedRow,
   packBlock,
   packRow,
@@ -240,13 +239,13 @@ function dequantised(rows: readonly Float64Array[], side: SideFormat): Float64Ar
     side.layout === "channel" ? packBlock(rows, side) : { rows: rows.map((row) => packRow(row, side)) };
   return packed.rows.map((row, i) => {
     const headDim = rows[i]?.length ?? 0;
-    const scale = cacheHalfValue(row.scale ?? 0);
+    const scale = (j: number) => cacheHalfValue(row.scales[j] ?? 0);
     return Float64Array.from({ length: headDim }, (_, c) => {
       const code = codeAt(row.words, 0, c, side.bits, headDim);
-      if (side.quantiser === "levels") return scale * LEVELS[levelBits(side.bits)][code]!;
+      if (!hasParams(side)) return scale(Math.floor(c / side.group)) * levelsOf(side).levels[code]!;
       const word = packed.params ? packed.params[c]! : row.params[Math.floor(c / side.group)]!;
       const x = cacheHalfValue(word & 0xffff) * code + cacheHalfValue(word >>> 16);
-      return side.norm ? scale * x : x;
+      return side.norm ? scale(0) * x : x;
     });
   });
 }

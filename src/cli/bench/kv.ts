@@ -1,5 +1,6 @@
 /**
- * `bench kv`: what a cache kind is worth at LLaMA-2-7B's shape, with random float16 weights.
+ * `bench kv`: what a cache kind is worth at LLaMA-2-7B's shape, with random float16 weights and, for the kinds that want a
+ * calibration file, means of no model: putting them back costs time whatever they are.
  *
  *   decode    tokens a second at each context, filled through the cache's own append with random keys and values
  *   memory    device bytes with a batch of one context's length, and the largest batch within a limit
@@ -9,7 +10,7 @@
  * Floor    bytes of the weights and of the cache as it is stored, over the bandwidth measured in the same run.
  * Source   the setting of RotateKV (arXiv 2501.16383) and AKVQ-VL (2501.15021), as far as they state one.
  */
-import { SequencePool } from "../../cache/index.js";
+import { type KvCalibration, SequencePool } from "../../cache/index.js";
 import { type Device, OutOfMemoryError } from "../../device/index.js";
 import { type LanguageModel, loadWeights } from "../../models/index.js";
 import { llama } from "../../models/llama.js";
@@ -46,6 +47,21 @@ function config(layers: number, maxPositions: number) {
   };
 }
 
+function meansOfNoModel(layers: number): KvCalibration {
+  const means = (phase: number) => Float32Array.from({ length: 4096 }, (_, i) => Math.sin(phase + i * i));
+  return {
+    fingerprint: "",
+    tokens: 0,
+    layers: Array.from({ length: layers }, (_, layer) => ({
+      meanAllKeys: Float64Array.from(means(layer)),
+      meanKeys: means(layer),
+      meanValues: means(-1 - layer),
+      policy: undefined,
+      widths: undefined,
+    })),
+  };
+}
+
 async function build(
   device: Device,
   layers: number,
@@ -56,7 +72,8 @@ async function build(
   const parsed = llama.parseConfig(config(layers, maxPositions), source);
   const tree = llama.weights(parsed, () => undefined);
   const weights = await loadWeights(device, randomCheckpoint(tree), tree, { source, precision: "f16", signal });
-  return llama.build(device, parsed, weights);
+  const language = llama.build(device, parsed, weights);
+  return { ...language, state: { ...language.state, calibration: meansOfNoModel(layers) } };
 }
 
 const ROOM = DECODE_STEPS + 1;

@@ -1,6 +1,6 @@
 /** Checks of what goes into attention over packed pages. */
 import { ShapeError, sameShape, type Tensor } from "../../tensor/index.js";
-import { type PackedFormat, pageSections, ringTokens, type SideFormat } from "../packed-kv/format.js";
+import { hasParams, type PackedFormat, pageSections, ringTokens, type SideFormat } from "../packed-kv/format.js";
 import type { PackedPages } from "../packed-kv/packed-pages.js";
 import type { PreparedKv } from "../packed-kv/prepare.js";
 import type { RopeTable } from "../rope/rope.js";
@@ -81,8 +81,12 @@ function checkSide(where: string, name: string, side: SideFormat, headDim: numbe
       ? [16, 32, 64, 128].includes(group)
       : group === headDim || (group % 16 === 0 && headDim % group === 0);
   if (!fits) throw new ShapeError(where, `group of ${name}`, `16, 32, 64 or 128, and within D = ${headDim}`, [group]);
-  if (quantiser === "levels" && (layout !== "token" || bits > 3 || group !== headDim || side.norm)) {
-    throw new ShapeError(where, name, "2 or 3 bits by token with g = D, as the quantiser is levels", [bits, group]);
+  if (hasParams(side)) return;
+  if (layout !== "token" || bits > 3 || side.norm) {
+    throw new ShapeError(where, name, `2 or 3 bits by token without norm, as the quantiser is ${quantiser}`, [bits]);
+  }
+  if (quantiser === "levels" && group !== headDim) {
+    throw new ShapeError(where, `group of ${name}`, `g = D = ${headDim}, as the quantiser is levels`, [group]);
   }
 }
 

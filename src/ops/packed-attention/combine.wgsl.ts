@@ -1,4 +1,7 @@
-/** WebGPU kernels behind attention's sums: the parts of a decode step put together, and the values' rotation undone. */
+/**
+ * WebGPU kernels behind attention's sums: the parts of a decode step put together, the values' rotation undone, their mean added.
+ * (A dead token's result stays zero.)
+ */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
 import { partWidth } from "./lanes.js";
@@ -8,14 +11,16 @@ export interface FinishVariant {
   readonly headDim: number;
   /** Width of the Hadamard blocks on values; 0 none. */
   readonly rotation: number;
+  /** A mean was taken off the values. */
+  readonly mean: boolean;
 }
 
-export const combineParams = params({ results: "u32", parts: "u32" });
+export const combineParams = params({ results: "u32", parts: "u32", heads: "u32", perGroup: "u32" });
 
 const COMBINE_THREADS = 256;
 
 /**
- * Buffers: parts [part, T·H, PART], out [T·H, D]. A workgroup each result.
+ * Buffers: parts [part, T·H, PART], out [T·H, D], then the mean [G, D]. A workgroup each result.
  *
  * First the maximum, a thread each part; then, in chunks of as many parts, their weights, and thread (lane, c) adds up channels
  * 4·c … 4·c + 3 of parts lane, lane + LANES, …: loads that do not wait for each other. Parts are finite, empty ones too.
@@ -23,7 +28,7 @@ const COMBINE_THREADS = 256;
 export function combineKernel(v: FinishVariant): WebGpuKernel {
   const lanes = Math.floor(COMBINE_THREADS / (v.headDim / 4));
   return {
-    label: `packed attention combine D=${v.headDim} rotation=${v.rotation}`,
+    label: `packed attention combine D=${v.headDim} rotation=${v.rotation}${v.mean ? " mean" : ""}`,
     code: /* wgsl */ `
 const D4 = ${v.headDim / 4}u;
 const D = ${v.headDim}u;
@@ -35,6 +40,7 @@ ${combineParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
+${meanBinding(v, 3)}
 
 var<workgroup> sums: array<vec4f, THREADS>;
 var<workgroup> weights: array<f32, THREADS>;
@@ -108,23 +114,25 @@ fn main(
   }
   workgroupBarrier();
 ${rotateText(v)}
-  for (var i = thread; i < D; i += THREADS) { out[result * D + i] = x[i]; }
+${storeText(v, "totals[0] > 0.0")}
 }`,
   };
 }
 
-export const unrotateParams = params({ results: "u32" });
+export const unrotateParams = params({ results: "u32", heads: "u32", perGroup: "u32" });
 
-/** Buffers: out [T·H, D], in place. A workgroup each result. */
+/** Buffers: out [T·H, D], in place, then the mean [G, D] and the step's tokens. A workgroup each result. */
 export function unrotateKernel(v: FinishVariant): WebGpuKernel {
   return {
-    label: `packed attention unrotate D=${v.headDim} rotation=${v.rotation}`,
+    label: `packed attention unrotate D=${v.headDim} rotation=${v.rotation}${v.mean ? " mean" : ""}`,
     code: /* wgsl */ `
 const D = ${v.headDim}u;
 const THREADS = 128u;
 ${unrotateParams.wgsl}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
+${meanBinding(v, 2)}
+${v.mean ? "@group(0) @binding(3) var<storage, read> tokens: array<vec4i>;        // id, position, row, slot" : ""}
 
 var<workgroup> x: array<f32, D>;
 
@@ -138,9 +146,22 @@ fn main(
   for (var i = thread; i < D; i += THREADS) { x[i] = out[result * D + i]; }
   workgroupBarrier();
 ${rotateText(v)}
-  for (var i = thread; i < D; i += THREADS) { out[result * D + i] = x[i]; }
+${storeText(v, "tokens[result / p.heads].w >= 0")}
 }`,
   };
+}
+
+function meanBinding({ mean }: FinishVariant, binding: number): string {
+  return mean ? `@group(0) @binding(${binding}) var<storage, read> mean: array<f32>;          // [G, D]` : "";
+}
+
+/** Stores x, with the mean where the token lives. */
+function storeText({ mean }: FinishVariant, isAlive: string): string {
+  if (!mean) return "  for (var i = thread; i < D; i += THREADS) { out[result * D + i] = x[i]; }";
+  return /* wgsl */ `
+  let first = result % p.heads / p.perGroup * D;
+  let weight = select(0.0, 1.0, ${isAlive});
+  for (var i = thread; i < D; i += THREADS) { out[result * D + i] = fma(weight, mean[first + i], x[i]); }`;
 }
 
 /** The Hadamard transform of blocks of x, a pair a thread; it is its own inverse. */

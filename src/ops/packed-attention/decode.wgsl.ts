@@ -11,7 +11,14 @@
  */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
-import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections, type SideFormat } from "../packed-kv/format.js";
+import {
+  hasParams,
+  hasScales,
+  PACKED_PAGE_TOKENS,
+  type PackedFormat,
+  pageSections,
+  type SideFormat,
+} from "../packed-kv/format.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
 import { FIRST_CENTRE, integerValueUnit, transposed, weightWords } from "./integer-dots.wgsl.js";
 import { integerScores } from "./integer-scores.wgsl.js";
@@ -82,6 +89,7 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
   const keySections = pageSections(keys, kvHeads, headDim);
   const valueSections = pageSections(values, kvHeads, headDim);
   const pairsPerLane = Math.ceil(meanPairs / lanes);
+  const pairsOfLane = upTo(pairsPerLane);
   const hasKeys = !ropeAtRead;
   // Parameters of channels are read four at a time, whatever codes are.
   const keyBuffer = byChannel && !v.integerKeys ? 4 : k.load;
@@ -115,8 +123,9 @@ export function decodeKernel(v: DecodeVariant): WebGpuKernel {
     `vec4f(${fourOf(share, i, (code) => 2 ** (sign * share.unit.exponentOf[code]!))
       .map(literal)
       .join(", ")})`;
-  const hasParams = (side: SideFormat) => side.quantiser !== "levels";
-  const hasScales = (side: SideFormat) => side.norm || side.quantiser === "levels";
+  const isEven = (side: SideFormat) => side.quantiser === "even";
+  /** Centred codes of values have an offset. */
+  const hasShift = hasParams(values);
 
   const integerText = () => `
 ${integers!.perPage}
@@ -164,9 +173,10 @@ ${each(tokens, (u) => {
       : keys.quantiser === "levels"
         ? `ks${u} * (${runs[0]})`
         : runs
-            .map(
-              (run, r) =>
-                `kp${u}_${r}.x * (${run}) + fma(${literal(k.unit.centre)}, kp${u}_${r}.x, kp${u}_${r}.y) * total${h}_${r}`,
+            .map((run, r) =>
+              isEven(keys)
+                ? `kp${u}_${r}.x * (${run})`
+                : `kp${u}_${r}.x * (${run}) + fma(${literal(k.unit.centre)}, kp${u}_${r}.x, kp${u}_${r}.y) * total${h}_${r}`,
             )
             .join(" + ");
     const normed = keys.norm ? `ks${u} * (${sum})` : sum;
@@ -187,20 +197,34 @@ ${each(tokens, (u) => each(heads, (h) => `    e${u}_${h} = laneSum(e${u}_${h}, t
 ${each(heads, (h) => `      e${u}_${h} = fma(terms${h}[m / LANES].x, cosine.x, fma(terms${h}[m / LANES].y, cosine.y, e${u}_${h}));`)}
     }`,
         )
-      : each(
-          upTo(pairsPerLane),
-          (m) => `
-    {
-      let turn = rotation(u32(index) * PAGE, pair${m}) * p.inverseFactor;
+      : meanOfPage();
+
+  /**
+   * A cos(pθ) + B sin(pθ) of a page's tokens. What A and B become at the page's first position is turned on from page to page;
+   * every eighth is begun anew, so that roundings do not add up. Of a lane's tokens, which are STRIDE apart, the third and all
+   * further ones follow from the two before: x(p + s) = 2 cos(sθ) x(p) − x(p − s).
+   */
+  const meanOfPage = () => `
+    if (index == turned + 1 && index % 8 != 0) {
+${each(pairsOfLane, (m) => each(heads, (h) => `      turned${h}_${m} = turn(turned${h}_${m}, onward${m});`))}
+    } else {
 ${each(
-  heads,
-  (h) => `
-      let a${h} = fma(terms${h}_${m}.x, turn.x, terms${h}_${m}.y * turn.y);
-      let b${h} = fma(terms${h}_${m}.y, turn.x, -(terms${h}_${m}.x * turn.y));
-${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h}, within${u}_${m}.y, e${u}_${h}));`)}`,
+  pairsOfLane,
+  (m) => `
+      let angle${m} = rotation(u32(index) * PAGE, pair${m}) * p.inverseFactor;
+${each(heads, (h) => `      turned${h}_${m} = turn(meanTerms[(token * p.heads + firstHead + ${h}u) * PAIRS + m${m}] * counts${m}, angle${m});`)}`,
 )}
-    }`,
-        );
+    }
+    turned = index;
+${each(pairsOfLane, (m) =>
+  each(heads, (h) =>
+    each(tokens, (u) => {
+      const name = (token: number) => `x${token}_${h}_${m}`;
+      const value = u < 2 ? `dot(turned${h}_${m}, within${u}_${m})` : `fma(twice${m}, ${name(u - 1)}, -${name(u - 2)})`;
+      return `    let ${name(u)} = ${value};\n    e${u}_${h} += ${name(u)};`;
+    }),
+  ),
+)}`;
 
   const keyCode = (u: number, unit: number, share: LaneShare) => component(`kw${u}`, unit, share.load);
   const keyHigh = (u: number, unit: number) => `kh${u}_${unit}`;
@@ -243,18 +267,26 @@ ${each(tokens, (u) => `      e${u}_${h} = fma(a${h}, within${u}_${m}.x, fma(b${h
       }
     }
     const groups = headDim / side.group;
-    if (hasParams(side) && side.layout === "token") {
+    if ((hasParams(side) || isEven(side)) && side.layout === "token") {
       for (const r of upTo(share.units / share.runUnits)) {
         const channel = `(lane * ${share.units}u + ${r * share.runUnits}u) * ${share.unit.channels}u`;
+        const group = `${line} * ${groups}u + min(${channel} / ${side.group}u, ${groups - 1}u)`;
+        const name = `${letter}q${u}_${r}`;
+        // What is a scale alone gets its offset, for codes that are not centred.
+        const [word, pair] = isEven(side)
+          ? [
+              `${sections.scales}u + (${group}) / 2u`,
+              `half(${name}, (${group}) % 2u) * vec2f(1.0, ${literal(-share.unit.centre)})`,
+            ]
+          : [`${sections.params}u + ${group}`, `unpack2x16float(${name})`];
         raw.push({
-          name: `${letter}q${u}_${r}`,
-          expression: `${fn}(${start} + ${sections.params}u + ${line} * ${groups}u + min(${channel} / ${side.group}u, ${groups - 1}u))`,
-          made: `    let ${letter}p${u}_${r} = unpack2x16float(${letter}q${u}_${r});`,
+          name,
+          expression: `${fn}(${start} + ${word})`,
+          made: `    let ${letter}p${u}_${r} = ${pair};`,
           isKey,
         });
       }
-    }
-    if (hasScales(side)) {
+    } else if (hasScales(side)) {
       raw.push({
         name: `${letter}t${u}`,
         expression: `${fn}(${start} + ${sections.scales}u + ${line} / 2u)`,
@@ -417,6 +449,10 @@ fn rotation(position: u32, pair: u32) -> vec2f {
   let l = vec2f(table[low], table[low + pairCount]);
   let h = vec2f(table[high], table[high + pairCount]);
   return vec2f(l.x * h.x - l.y * h.y, l.y * h.x + l.x * h.y);
+}
+/** (A, B) such that A cos + B sin is what it was, further on by an angle. */
+fn turn(terms: vec2f, angle: vec2f) -> vec2f {
+  return vec2f(fma(terms.x, angle.x, terms.y * angle.y), fma(terms.y, angle.x, -(terms.x * angle.y)));
 }`
     : ""
 }
@@ -514,15 +550,19 @@ ${
     terms${h}[m / LANES] = meanTerms[(token * p.heads + firstHead + ${h}u) * PAIRS + m] * qScale;
   }`,
         )
-      : each(
-          upTo(pairsPerLane),
-          (m) => `
+      : `
+  var turned = -2;     // the page that these are of
+${each(
+  pairsOfLane,
+  (m) => `
   let m${m} = min(lane + ${m * lanes}u, PAIRS - 1u);
   let pair${m} = u32(pairs[kvHead * PAIRS + m${m}]);
   let counts${m} = select(0.0, qScale, lane + ${m * lanes}u < PAIRS);
-${each(heads, (h) => `  let terms${h}_${m} = meanTerms[(token * p.heads + firstHead + ${h}u) * PAIRS + m${m}] * counts${m};`)}
-${each(tokens, (u) => `  let within${u}_${m} = rotation(tokenLane + ${u * stride}u, pair${m});`)}`,
-        )
+  let onward${m} = rotation(PAGE, pair${m}) * p.inverseFactor;
+  let twice${m} = 2.0 * p.inverseFactor * rotation(${stride}u, pair${m}).x;
+${each(heads, (h) => `  var turned${h}_${m} = vec2f(0.0);`)}
+${each(tokens.slice(0, 2), (u) => `  let within${u}_${m} = rotation(tokenLane + ${u * stride}u, pair${m});`)}`,
+)}`
     : ""
 }
 
@@ -587,13 +627,13 @@ ${each(tokens, (u) => {
     ];
     for (const r of upTo(valueRuns)) {
       // What stands where nothing was packed may be no number, and 0 · NaN is NaN.
-      if (hasParams(values)) {
+      if (values.quantiser !== "levels") {
+        const sumUp = (sum: string, centre: number) =>
+          `    ${sum}${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(centre)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`;
         lines.push(
           `    let w${u}_${h}_${r} = select(0.0, p${u}_${h} * vp${u}_${r}.x, seen${u});`,
-          `    shift${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(val.unit.centre)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`,
-          v.integerValues
-            ? `    first${h}_${r} += select(0.0, p${u}_${h} * fma(${literal(FIRST_CENTRE)}, vp${u}_${r}.x, vp${u}_${r}.y), seen${u});`
-            : "",
+          hasShift ? sumUp("shift", val.unit.centre) : "",
+          v.integerValues ? sumUp("first", FIRST_CENTRE) : "",
         );
       } else lines.push(`    let w${u}_${h}_${r} = select(0.0, p${u}_${h} * vs${u}, seen${u});`);
     }
@@ -644,11 +684,7 @@ ${each(
 ${each(upTo(perValueUnit), (j) => {
   const i = unit * perValueUnit + j;
   const [shift, first] = [`shift${h}_${valueRunOf(i)}`, `first${h}_${valueRunOf(i)}`];
-  const offset = v.integerValues
-    ? ` + vec4f(${first}, ${shift}, ${shift}, ${shift})`
-    : hasParams(values)
-      ? ` + ${shift}`
-      : "";
+  const offset = v.integerValues ? ` + vec4f(${first}, ${shift}, ${shift}, ${shift})` : hasShift ? ` + ${shift}` : "";
   return `      partial[${j * threads}u + thread] = (acc${h}_${i} * ${powers(val, i, -1)}${offset}) * weight;`;
 })}
       workgroupBarrier();

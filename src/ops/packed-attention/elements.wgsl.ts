@@ -1,5 +1,5 @@
 /** WGSL that reads four adjacent channels of a packed row, for kernels that stage them for many readers. */
-import { PACKED_PAGE_TOKENS, pageSections, type SideFormat } from "../packed-kv/format.js";
+import { hasParams, PACKED_PAGE_TOKENS, pageSections, type SideFormat } from "../packed-kv/format.js";
 import { levelsOf, literal } from "./unpack.wgsl.js";
 
 /**
@@ -11,7 +11,10 @@ export function elementsWgsl(name: string, buffer: string, side: SideFormat, kvH
   const sections = pageSections(side, kvHeads, headDim);
   const low = bits === 3 ? 2 : bits;
   const steps = `vec4u(0u, ${low}u, ${2 * low}u, ${3 * low}u)`;
-  const scale = `unpack2x16float(${buffer}[first + ${sections.scales}u + line / 2u] >> (16u * (line % 2u))).x`;
+  const half = (i: string) =>
+    `unpack2x16float(${buffer}[first + ${sections.scales}u + ${i} / 2u] >> (16u * (${i} % 2u))).x`;
+  const scale = half("line");
+  const centre = literal((2 ** bits - 1) / 2);
   const perWord = 8 / low; // vec4 of a word
   return /* wgsl */ `
 fn ${name}Elements(page: u32, head: u32, at: u32, c: u32) -> vec4f {
@@ -30,14 +33,18 @@ ${
 ${
   quantiser === "levels"
     ? `
-  var x = vec4f(codes) - ${literal((2 ** bits - 1) / 2)};
+  var x = vec4f(codes) - ${centre};
 ${levelsOf("x", bits, [0, 0, 0, 0])}
   return x * ${scale};`
-    : layout === "token"
+    : quantiser === "even"
       ? `
+  let own = line * ${headDim / group}u + c * 4u / ${group}u;
+  return (vec4f(codes) - ${centre}) * ${half("own")};`
+      : layout === "token"
+        ? `
   let param = unpack2x16float(${buffer}[first + ${sections.params}u + line * ${headDim / group}u + c * 4u / ${group}u]);
   let x = fma(vec4f(codes), vec4f(param.x), vec4f(param.y));`
-      : `
+        : `
   let param = first + ${sections.params}u + (head * ${PACKED_PAGE_TOKENS / group}u + at / ${group}u) * ${headDim}u + c * 4u;
   let p0 = unpack2x16float(${buffer}[param]);
   let p1 = unpack2x16float(${buffer}[param + 1u]);
@@ -45,6 +52,6 @@ ${levelsOf("x", bits, [0, 0, 0, 0])}
   let p3 = unpack2x16float(${buffer}[param + 3u]);
   let x = fma(vec4f(codes), vec4f(p0.x, p1.x, p2.x, p3.x), vec4f(p0.y, p1.y, p2.y, p3.y));`
 }
-${quantiser === "levels" ? "" : `  return x${norm ? ` * ${scale}` : ""};`}
+${hasParams(side) ? `  return x${norm ? ` * ${scale}` : ""};` : ""}
 }`;
 }

@@ -17,6 +17,9 @@ const byToken = (bits: SideFormat["bits"], group: number, quantiser: "min" | "zp
 const byChannel = (bits: SideFormat["bits"], group: number, norm = false): SideFormat => ({
   ...{ bits, group, norm, layout: "channel", quantiser: "min", clip: 1 },
 });
+const even = (bits: 2 | 3, group: number): SideFormat => ({
+  ...{ bits, group, quantiser: "even", layout: "token", clip: 1, norm: false },
+});
 const levels = (bits: 2 | 3, headDim: number): SideFormat => ({
   ...{ bits, group: headDim, quantiser: "levels", layout: "token", clip: 1, norm: false },
 });
@@ -57,6 +60,15 @@ const cases: readonly Case[] = [
     name: "4 levels, mean",
     format: { keys: levels(2, 64), values: levels(2, 64), sinks: 4, recent: 16, meanPairs: 7 },
   },
+  {
+    name: "even steps, g = 32, mean",
+    format: { keys: even(2, 32), values: even(2, 64), sinks: 4, recent: 16, meanPairs: 7, valueRotation: 64 },
+  },
+  {
+    name: "even steps, D = 80",
+    format: { headDim: 80, keys: even(3, 16), values: even(2, 80), recent: 1, strictPrefill: true },
+  },
+  { name: "even steps, g = 48", format: { headDim: 96, keys: even(2, 48), values: even(3, 32), sinks: 1 } },
   { name: "8 levels", format: { keys: levels(3, 64), values: levels(3, 64), sinks: 4, recent: 16, valueRotation: 64 } },
   { name: "8 levels, D = 80", format: { headDim: 80, keys: levels(3, 80), values: levels(2, 80), recent: 1 } },
   { name: "channels, norm", format: { keys: byChannel(2, 32, true), sinks: 4, recent: 20, valueRotation: 64 } },

@@ -26,7 +26,8 @@ export function packedAttentionOnCpu(
   step: Step,
   out: Tensor,
 ): void {
-  const { headDim, valueRotation } = stores[0]!.format;
+  const { valueMean } = stores[0]!;
+  const { headDim, kvHeads, valueRotation, valueMean: hasMean } = stores[0]!.format;
   const results = step.tokenCount * plan.heads;
   const splits = step.isDecode ? splitsOf(step, plan) : 1;
   const count = splits * stores.length;
@@ -55,7 +56,10 @@ export function packedAttentionOnCpu(
     });
   });
   device.run("packedAttentionCombine", {
-    arguments: [parts, stats, out, count, results, headDim, valueRotation, rotationScale(valueRotation)],
+    arguments: [
+      ...[parts, stats, out, hasMean ? valueMean : undefined, count, results, headDim],
+      ...[valueRotation, rotationScale(valueRotation), plan.heads, plan.heads / kvHeads],
+    ],
     tasks: results,
   });
   if (parts !== out) parts.dispose();
@@ -114,11 +118,13 @@ function side(s: SideFormat, { kvHeads, headDim }: PackedFormat): number[] {
   const sections = pageSections(s, kvHeads, headDim);
   const { fields, chunks } = panelOf(s, headDim);
   const isLevels = s.quantiser === "levels";
+  const isEven = s.quantiser === "even";
   return [
     isLevels ? 16 + s.bits : s.bits,
     ...[sections.rowWords, sections.words],
-    isLevels ? 0 : sections.params,
+    isLevels ? 0 : isEven ? sections.scales : sections.params,
     isLevels || s.norm ? sections.scales : 0,
+    isEven ? 1 : 0,
     s.group,
     s.layout === "channel" ? 1 : 0,
     ...[fields, chunks],

@@ -84,14 +84,14 @@ export function decodeShape(
   lanes = Math.max(lanes, 4);
   const isWhole = (headDim & (headDim - 1)) === 0 && headDim >= 16 * lanes;
   if (!integerDots || group > MOST_INTEGER_HEADS || !isWhole || lanes > mostLanes) return floats;
-  const isUniform = (side: PackedFormat["keys"]) => side.bits === 2 && side.quantiser !== "levels";
+  const isEven = (side: PackedFormat["keys"]) => side.bits === 2 && side.quantiser !== "levels";
   // By channel, threads that make digits of a lane's channels compare them within a subgroup.
   const canShare =
     keys.layout === "token" ||
     (headDim / (4 * lanes) <= (smallestSubgroup ?? 0) &&
       DECODE_BYTES + digitBytes(format, group, lanes) <= workgroupBytes);
-  const integerKeys = isUniform(keys) && !ropeAtRead && canShare;
-  const integerValues = isUniform(values);
+  const integerKeys = isEven(keys) && !ropeAtRead && canShare;
+  const integerValues = isEven(values);
   return integerKeys || integerValues ? { group, lanes, subgroups, integerKeys, integerValues } : floats;
 }
 
@@ -127,7 +127,7 @@ function decode(
   out: Tensor,
 ): void {
   const first = stores[0]!;
-  const { headDim, kvHeads, valueRotation } = first.format;
+  const { headDim, kvHeads } = first.format;
   const results = step.tokenCount * plan.heads;
   const pages = Math.ceil(Math.min(step.lengthBound, plan.window) / PACKED_PAGE_TOKENS) + 1;
   const launches = stores.flatMap((store) => store.segments.map((segment) => ({ store, segment })));
@@ -186,16 +186,34 @@ function decode(
     scores?.dispose();
   });
   if (!isNearDone) near(device, qkv, first, plan, step, parts, partCount - 1);
-  combine(device, parts, out, { headDim, rotation: valueRotation });
+  combine(device, parts, out, first, plan);
   parts.dispose();
 }
 
+/** What is done with a result, and by which numbers. */
+function finishOf({ format, valueMean }: PackedPages, { heads }: PackedAttentionPlan) {
+  const mean = format.valueMean ? valueMean : undefined;
+  const variant: FinishVariant = {
+    headDim: format.headDim,
+    rotation: format.valueRotation,
+    mean: mean !== undefined,
+  };
+  return { variant, means: mean ? [mean] : [], sizes: { heads, perGroup: heads / format.kvHeads } };
+}
+
 /** @param parts [part, T·H, PART] */
-function combine(device: WebGpuDevice, parts: Tensor, out: Tensor, finish: FinishVariant): void {
+function combine(
+  device: WebGpuDevice,
+  parts: Tensor,
+  out: Tensor,
+  store: PackedPages,
+  plan: PackedAttentionPlan,
+): void {
   const [count, results] = parts.shape as [number, number];
-  device.run(kernels.of(combineKernel, finish), {
-    buffers: [parts, out],
-    params: combineParams.write({ results, parts: count }),
+  const { variant, means, sizes } = finishOf(store, plan);
+  device.run(kernels.of(combineKernel, variant), {
+    buffers: [parts, out, ...means],
+    params: combineParams.write({ results, parts: count, ...sizes }),
     grid: resultsGrid(results),
   });
 }
@@ -338,7 +356,8 @@ function prefill(
   step: Step,
   out: Tensor,
 ): void {
-  const { headDim, valueRotation } = stores[0]!.format;
+  const first = stores[0]!;
+  const { headDim } = first.format;
   const { tiles } = step;
   if (!tiles) throw new ShapeError("packedAttention", "step.tiles", "tiles, as the step is no decode step", "none");
   const launches = stores.flatMap((store) =>
@@ -389,9 +408,8 @@ function prefill(
     });
   });
   restored?.dispose();
-  const finish: FinishVariant = { headDim, rotation: valueRotation };
-  if (carried) combine(device, carried, out, finish);
-  else unrotate(device, out, finish);
+  if (carried) combine(device, carried, out, first, plan);
+  else unrotate(device, out, first, plan, step);
   carried?.dispose();
 }
 
@@ -410,12 +428,13 @@ function chunksOf({ format }: PackedPages, step: Step): { readonly fromSlot: num
   }));
 }
 
-function unrotate(device: WebGpuDevice, out: Tensor, finish: FinishVariant): void {
-  if (finish.rotation < 2) return;
-  const results = out.size / finish.headDim;
-  device.run(kernels.of(unrotateKernel, finish), {
-    buffers: [out],
-    params: unrotateParams.write({ results }),
+function unrotate(device: WebGpuDevice, out: Tensor, store: PackedPages, plan: PackedAttentionPlan, step: Step): void {
+  const { variant, means, sizes } = finishOf(store, plan);
+  if (variant.rotation < 2 && !variant.mean) return;
+  const results = out.size / variant.headDim;
+  device.run(kernels.of(unrotateKernel, variant), {
+    buffers: [out, ...means, ...(variant.mean ? [step.tokens] : [])],
+    params: unrotateParams.write({ results, ...sizes }),
     grid: resultsGrid(results),
   });
 }

@@ -39,13 +39,15 @@ export interface PackedAttentionReferenceInput {
   /** [T, (H + 2G)·D] as `prepareKv` left it. */
   readonly qkv: ArrayLike<number>;
   readonly meanTerms?: ArrayLike<number> | undefined;
+  /** [G, D] */
+  readonly valueMean?: ArrayLike<number> | undefined;
   readonly rope?: RotaryFrequencies | undefined;
   readonly stores: readonly PackedStoreBytes[];
   readonly rows: readonly { readonly slot: number; readonly past: number; readonly count: number }[];
 }
 
 /** Levels of a normal distribution (Lloyd–Max), ascending with the code, as f32. */
-const levels: Readonly<Record<number, readonly number[]>> = {
+const lloydMax: Readonly<Record<number, readonly number[]>> = {
   2: [-1.5104, -0.4528, 0.4528, 1.5104].map(Math.fround),
   3: [-2.1519, -1.3439, -0.756, -0.2451, 0.2451, 0.756, 1.3439, 2.1519].map(Math.fround),
 };
@@ -88,7 +90,11 @@ export function packedAttentionReference(o: PackedAttentionReferenceInput): Floa
       seen.forEach(({ value }, i) => {
         for (let c = 0; c < headDim; c += 1) result[c]! += (weights[i]! / total) * value[c]!;
       });
-      out.set(valueRotation > 1 ? hadamard(result, valueRotation) : result, (t * o.heads + h) * headDim);
+      const turned = valueRotation > 1 ? hadamard(result, valueRotation) : result;
+      out.set(
+        turned.map((x, c) => x + (o.valueMean?.[g * headDim + c] ?? 0)),
+        (t * o.heads + h) * headDim,
+      );
     }
   });
   return out;
@@ -216,20 +222,20 @@ export function unpackedRow(
   };
   const code = (c: number) =>
     bits === 3 ? field(0, 2, c) | (field(Math.ceil(headDim / 16), 1, c) << 2) : field(0, bits, c);
-  const tokenScale = () => {
-    const i = head * PACKED_PAGE_TOKENS + at;
+  const token = head * PACKED_PAGE_TOKENS + at;
+  const scale = (i: number) => {
     const word = page[sections.scales + (i >> 1)]!;
     return halfValue(i % 2 === 0 ? word & 0xffff : word >>> 16);
   };
   return Float64Array.from({ length: headDim }, (_, c) => {
-    if (quantiser === "levels") return tokenScale() * levels[bits]![code(c)]!;
+    if (quantiser === "levels") return scale(token) * lloydMax[bits]![code(c)]!;
+    const ofToken = token * (headDim / group) + Math.floor(c / group);
+    if (quantiser === "even") return scale(ofToken) * (code(c) - (2 ** bits - 1) / 2);
     const param =
-      layout === "token"
-        ? (head * PACKED_PAGE_TOKENS + at) * (headDim / group) + Math.floor(c / group)
-        : (head * (PACKED_PAGE_TOKENS / group) + Math.floor(at / group)) * headDim + c;
+      layout === "token" ? ofToken : (head * (PACKED_PAGE_TOKENS / group) + Math.floor(at / group)) * headDim + c;
     const word = page[sections.params + param]!;
     const x = halfValue(word & 0xffff) * code(c) + halfValue(word >>> 16);
-    return norm ? tokenScale() * x : x;
+    return norm ? scale(token) * x : x;
   });
 }
 

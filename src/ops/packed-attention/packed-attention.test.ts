@@ -32,6 +32,7 @@ const side = (o: Partial<SideFormat> = {}): SideFormat => ({
   ...o,
 });
 const channel = (o: Partial<SideFormat> = {}): SideFormat => side({ layout: "channel", group: 32, ...o });
+const even = (o: Partial<SideFormat> = {}): SideFormat => side({ quantiser: "even", ...o });
 const levels = (bits: 2 | 3, group = 16): SideFormat => side({ bits, group, quantiser: "levels" });
 
 const base: PackedFormat = {
@@ -87,6 +88,22 @@ const formats: readonly FormatCase[] = [
   { name: "2-bit levels", ownKernel: true, format: { keys: levels(2), values: levels(2) } },
   { name: "3-bit levels, 2-bit values", format: { keys: levels(3), values: levels(2), sinks: 0 } },
   { name: "levels and a mean split", prefillToo: true, format: { keys: levels(2), values: levels(2), meanPairs: 3 } },
+  {
+    name: "even steps and a mean split, head size 64: integers where the device has them",
+    prefillToo: true,
+    format: { headDim: 64, keys: even({ group: 32 }), values: even({ group: 64 }), meanPairs: 3, valueRotation: 64 },
+  },
+  {
+    name: "a mean value, four heads on two",
+    prefillToo: true,
+    format: { valueMean: true, valueRotation: 16 },
+    heads: 4,
+  },
+  {
+    name: "even steps of 2 and 3 bits, odd groups",
+    ownKernel: true,
+    format: { headDim: 48, keys: even(), values: even({ bits: 3, group: 48 }), sinks: 0 },
+  },
   { name: "norms by channel and a mean split", format: { keys: channel({ norm: true }), meanPairs: 5 } },
   { name: "three heads on one, head size 64", ownKernel: true, format: { headDim: 64, kvHeads: 1 }, heads: 3 },
   { name: "four heads on two, by channel", format: { keys: channel(), headDim: 32 }, heads: 4 },
@@ -134,6 +151,10 @@ const lengths: readonly { readonly name: string; readonly c: Omit<Case, "name"> 
     c: { rows: [...decodeRows(2, 3, 8, 40), { slot: -1, past: 4, count: 1 }] },
   },
   { name: "around a page", c: { rows: decodeRows(127, 136, 137), lengthBound: 700 } },
+  {
+    name: "a mean value, one token dead",
+    c: { rows: [...decodeRows(40), { slot: -1, past: 4, count: 1 }], format: { valueMean: true } },
+  },
   { name: "window 9", c: { rows: decodeRows(5, 40), window: 9 } },
   { name: "window 60 over a page's end", c: { rows: decodeRows(180), window: 60 } },
   { name: "no recent tokens, no sinks", c: { rows: decodeRows(1, 2, 70), format: { sinks: 0, recent: 0 } } },
@@ -152,6 +173,14 @@ const lengths: readonly { readonly name: string; readonly c: Omit<Case, "name"> 
       format: { marked: 2 },
       store: { marked: [5, 17], skipped: [8, 9, 30, 31, 32] },
       second: { skipped: [...Array(60).keys()].filter((j) => ![8, 9, 30, 31, 32].includes(j)) },
+    },
+  },
+  {
+    name: "a mean split over the pages of two segments",
+    c: {
+      rows: decodeRows(2110),
+      format: { kvHeads: 16, keys: even(), values: even(), meanPairs: 5 },
+      store: { segments: [14, 6] },
     },
   },
   { name: "yarn's factor", c: { rows: decodeRows(150), format: { keys: levels(2), meanPairs: 4 }, factor: 1.3 } },
@@ -181,6 +210,7 @@ const prefills: readonly Case[] = [
   { name: "context 1", rows: [{ slot: 0, past: 0, count: 1 }] },
   { name: "ragged rows", rows: ragged },
   { name: "ragged rows by channel", rows: ragged, format: { keys: channel() } },
+  { name: "a mean value", rows: ragged, format: { valueMean: true } },
   { name: "window 7", rows: ragged, window: 7 },
   { name: "window 40 by channel", rows: ragged, window: 40, format: { keys: channel() } },
   { name: "no recent tokens, no sinks", rows: ragged, format: { sinks: 0, recent: 0 } },
@@ -234,14 +264,15 @@ function prepare(c: Case) {
   const rotary = { rotaryDim: headDim, theta: 10_000 };
   const { inverse } = ropeFrequencies(rotary);
   const options = { heads, scale: 1 / Math.sqrt(headDim), ...(c.window === undefined ? {} : { window: c.window }) };
+  const valueMean = format.valueMean ? randomArray(kvHeads * headDim, 4, 2) : undefined;
   const expected = packedAttentionReference({
-    ...{ ...options, qkv, meanTerms, stores, rows: c.rows },
+    ...{ ...options, qkv, meanTerms, valueMean, stores, rows: c.rows },
     rope: { inverse, attentionFactor: c.factor ?? 1 },
   });
   const scaling = c.factor
     ? ({ type: "yarn", factor: 1, originalMaxPositions: 4096, attentionFactor: c.factor } as const)
     : undefined;
-  return { format, heads, stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected };
+  return { format, heads, stores, tokenCount, line, qkv, meanTerms, valueMean, rotary, scaling, options, expected };
 }
 
 test("every WebGPU variant compiles", async () => {
@@ -259,10 +290,12 @@ describe.each(await devices())("packedAttention on $label", (device) => {
     test.skip.each(cases.filter(isLeftOut))("$name (left to real GPUs)", () => {});
 
     test.each(cases.filter((c) => !isLeftOut(c)))("$name", async (c) => {
-      const { stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected, format } = prepare(c);
+      const { stores, tokenCount, line, qkv, meanTerms, rotary, scaling, options, expected, format, valueMean } =
+        prepare(c);
       const live = device.memory.live;
       await device.scope(async () => {
-        const pages = stores.map((store) => uploadPacked(device, store));
+        const means = valueMean ? { valueMean: upload(device, valueMean, [format.kvHeads, format.headDim]) } : {};
+        const pages = stores.map((store) => ({ ...uploadPacked(device, store), ...means }));
         const rope = ropeTable(device, { ...rotary, maxPositions: 4096, ...(scaling ? { scaling } : {}) });
         const prepared = {
           keyRows: undefined,

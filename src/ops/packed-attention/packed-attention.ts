@@ -22,7 +22,6 @@ import type { PackedPages } from "../packed-kv/packed-pages.js";
 import type { PreparedKv } from "../packed-kv/prepare.js";
 import type { RopeTable } from "../rope/rope.js";
 import type { Step } from "../step/layout.js";
-import { addMean } from "./add-mean.js";
 import { checkPages, checkQkv, checkRotary } from "./check-packed.js";
 import { packedAttentionOnCpu } from "./packed-attention.launch-cpu.js";
 import { packedAttentionOnWebGpu } from "./packed-attention.launch-webgpu.js";
@@ -93,7 +92,6 @@ export function packedAttention(
     const { device } = qkv;
     if (device.kind === "webgpu") packedAttentionOnWebGpu(device, qkv, stores, plan, step, out);
     else packedAttentionOnCpu(device, qkv, stores, plan, step, out);
-    if (first.valueMean && first.format.valueMean) addMean(out, first.valueMean, o.heads, step);
   }
   record("packedAttention", [qkv], [out]);
   return out;

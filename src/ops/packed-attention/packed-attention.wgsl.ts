@@ -1,7 +1,6 @@
 /** All WebGPU kernels of attention over packed pages that can be asked for, at sizes that stand for all. */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
-import type { PackedFormat, SideFormat } from "../packed-kv/format.js";
-import { addMeanKernel } from "./add-mean.js";
+import { hasScales, type PackedFormat, type SideFormat } from "../packed-kv/format.js";
 import { combineKernel, unrotateKernel } from "./combine.wgsl.js";
 import { decodeKernel } from "./decode.wgsl.js";
 import { nearKernel } from "./near.wgsl.js";
@@ -22,8 +21,12 @@ function sides(headDim: number): { readonly keys: readonly SideFormat[]; readonl
   const levels = (bits: 2 | 3): SideFormat => ({
     ...{ bits, group: headDim, layout: "token", quantiser: "levels", clip: 1, norm: false },
   });
-  const values = [token(2), token(3), token(4), token(8), levels(2), levels(3)];
-  return { values, keys: [...values, channel(2, false), channel(2, true), channel(3, true), channel(4, false)] };
+  const even = (bits: 2 | 3, size: number): SideFormat => ({ ...token(bits), group: size, quantiser: "even" });
+  const values = [token(2), token(3), token(4), token(8), levels(2), levels(3), even(2, headDim), even(3, group)];
+  return {
+    values,
+    keys: [...values, even(2, group), channel(2, false), channel(2, true), channel(3, true), channel(4, false)],
+  };
 }
 
 const plain = {
@@ -35,17 +38,21 @@ const floats: DecodeDevice = { smallestSubgroup: 32, integerDots: false, workgro
 const integerDots: DecodeDevice = { ...floats, integerDots: true };
 
 export function packedAttentionVariants(): WebGpuKernel[] {
-  const kernels: WebGpuKernel[] = [addMeanKernel];
+  const kernels: WebGpuKernel[] = [];
   for (const headDim of [8, 24, 64, 80, 128, 256]) {
     const { keys, values } = sides(headDim);
     const rotation = headDim & -headDim;
-    kernels.push(combineKernel({ headDim, rotation }), combineKernel({ headDim, rotation: 0 }));
-    kernels.push(unrotateKernel({ headDim, rotation }));
+    for (const finish of [
+      { headDim, rotation, mean: false },
+      { headDim, rotation: 0, mean: true },
+    ]) {
+      kernels.push(combineKernel(finish), unrotateKernel(finish));
+    }
     keys.forEach((key, i) => {
       const format: PackedFormat = {
         ...plain,
         ...{ kvHeads: 2, headDim, keys: key, values: values[i % values.length]! },
-        ...(key.quantiser === "levels" || key.norm ? { meanPairs: 3 } : {}),
+        ...(hasScales(key) ? { meanPairs: 3 } : {}),
       };
       // Every format at every head size; groups, subgroups and skipped tokens take turns.
       const heads = [1, 3, 8][i % 3]!;

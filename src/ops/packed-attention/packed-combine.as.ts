@@ -11,6 +11,8 @@ class PackedCombineArgs {
   stats: usize;
   /** [results, D]. */
   out: usize;
+  /** [G, D], or 0: the mean that was taken off the values. */
+  mean: usize;
   count: i32;
   results: i32;
   headDim: i32;
@@ -18,6 +20,9 @@ class PackedCombineArgs {
   rotation: i32;
   /** 1 / √ of it. */
   rotationScale: f32;
+  heads: i32;
+  /** Query heads of a key/value head. */
+  perGroup: i32;
 }
 
 export function packedAttentionCombine(args: usize, begin: i32, end: i32, worker: i32): void {
@@ -44,5 +49,9 @@ export function packedAttentionCombine(args: usize, begin: i32, end: i32, worker
     const f = f32x4.splat(total > 0 ? 1 / total : 0);
     for (let c: usize = 0; c < line; c += 16) v128.store(out + c, f32x4.mul(v128.load(out + c), f));
     if (g.rotation) hadamard(out, g.headDim, g.rotation, g.rotationScale);
+    // A dead token's result stays zero.
+    if (g.mean == 0 || !(total > 0)) continue;
+    const mean = g.mean + <usize>(task % g.heads / g.perGroup) * line;
+    for (let c: usize = 0; c < line; c += 16) v128.store(out + c, f32x4.add(v128.load(out + c), v128.load(mean + c)));
   }
 }

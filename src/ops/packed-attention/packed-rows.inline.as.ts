@@ -25,6 +25,8 @@ export class Side {
   params: i32;
   /** Word offset of the norms or scales; 0: none. */
   scales: i32;
+  /** Even steps: their scales, a half a group, are at `params`, and offsets follow from them. */
+  isEven: i32;
   /** Elements of a quantisation group. */
   group: i32;
   /** Groups of tokens of a channel. */
@@ -244,6 +246,10 @@ export function loadParams(s: Side, page: usize, headDim: i32, head: i32, slot: 
     }
     return;
   }
+  if (s.isEven) {
+    loadEvenScales(s, page, headDim, head, slot, to);
+    return;
+  }
   const groups = headDim / s.group;
   let from = page + (<usize>(s.params + (head * SLOTS + slot) * groups) << 2);
   if (groups == 1) {
@@ -280,6 +286,53 @@ export function loadParams(s: Side, page: usize, headDim: i32, head: i32, slot: 
     }
     from += <usize>groups << 2;
   }
+}
+
+/** The same of even steps. */
+function loadEvenScales(s: Side, page: usize, headDim: i32, head: i32, slot: i32, to: usize): void {
+  const groups = headDim / s.group;
+  const lowest = f32x4.splat(lowestStep(s));
+  let from = evenScales(s, page, head, slot, groups);
+  if (groups == 1) {
+    const scales = lowHalves(v128.load_ext<u16>(from));
+    const offsets = f32x4.mul(scales, lowest);
+    for (let k = 0; k < s.chunks; k++) {
+      storeSplats(scales, to);
+      storeSplats(offsets, to + 16);
+      to += 128;
+    }
+    return;
+  }
+  // Words of a group; those behind the row's end take the last group's.
+  const lanes = s.group / s.fields;
+  const last = groups - 1;
+  for (let row = 0; row < 4; row++) {
+    for (let k = 0; k < s.chunks; k++) {
+      let halves = v128.load16_splat(from + (<usize>min(4 * k / lanes, last) << 1));
+      halves = v128.load16_lane(from + (<usize>min((4 * k + 1) / lanes, last) << 1), halves, 2);
+      halves = v128.load16_lane(from + (<usize>min((4 * k + 2) / lanes, last) << 1), halves, 4);
+      halves = v128.load16_lane(from + (<usize>min((4 * k + 3) / lanes, last) << 1), halves, 6);
+      const scales = lowHalves(halves);
+      const line = to + (<usize>(k * 4 + row) << 5);
+      v128.store(line, scales);
+      v128.store(line, f32x4.mul(scales, lowest), 16);
+    }
+    from += <usize>groups << 1;
+  }
+}
+
+/** Even steps: the offset of a scale of one. */
+// @ts-ignore: decorator
+@inline
+function lowestStep(s: Side): f32 {
+  return <f32>((1 << s.kind) - 1) * -0.5;
+}
+
+/** The address of the scales of a token slot. */
+// @ts-ignore: decorator
+@inline
+function evenScales(s: Side, page: usize, head: i32, slot: i32, groups: i32): usize {
+  return page + (<usize>s.params << 2) + (<usize>((head * SLOTS + slot) * groups) << 1);
 }
 
 /** The four lanes as four vectors, 32 bytes apart. */
@@ -416,6 +469,15 @@ export function dequantiseRows(
       }
       continue;
     }
+    if (s.isEven) {
+      const scales = evenScales(s, page, head, slot + row, groups);
+      for (let c = 0; c < headDim; c += 4) {
+        const scale = lowHalves(v128.load16_splat(scales + (<usize>(c / s.group) << 1)));
+        const at = x + (<usize>c << 2);
+        v128.store(at, f32x4.mul(f32x4.add(v128.load(at), f32x4.splat(lowestStep(s))), scale));
+      }
+      continue;
+    }
     const params = page + (<usize>(s.params + (head * SLOTS + slot + row) * groups) << 2);
     for (let c = 0; c < headDim; c += 4) {
       const words = v128.load32_splat(params + (<usize>(c / s.group) << 2));
@@ -445,6 +507,15 @@ export function dequantiseColumns(
         const a = lowHalves(v128.load_ext<u16>(page + (<usize>s.scales << 2) + (<usize>(head * SLOTS + slot) << 1)));
         scale = f32x4.mul(a, f32x4.splat(levelUnit(s)));
         offset = f32x4.mul(a, f32x4.splat(lowestLevel(s)));
+      } else if (s.isEven) {
+        const from = evenScales(s, page, head, slot, groups) + (<usize>i << 1);
+        const line = <usize>groups << 1;
+        let halves = v128.load16_splat(from);
+        halves = v128.load16_lane(from + line, halves, 2);
+        halves = v128.load16_lane(from + 2 * line, halves, 4);
+        halves = v128.load16_lane(from + 3 * line, halves, 6);
+        scale = lowHalves(halves);
+        offset = f32x4.mul(scale, f32x4.splat(lowestStep(s)));
       } else {
         const from = page + (<usize>(s.params + (head * SLOTS + slot) * groups + i) << 2);
         const line = <usize>groups << 2;

@@ -65,13 +65,13 @@ export class PackedArgs {
   scale: f32;
   /** 1 / the rotary table's attention factor. */
   inverseFactor: f32;
-  /** Two `Side`s, 9 words each; then the segments, after their count. */
+  /** Two `Side`s, 10 words each; then the segments, after their count. */
   keys: i32;
 }
 
 // @ts-ignore: decorator
 @inline
-const SIDE_BYTES: usize = 36;
+const SIDE_BYTES: usize = 40;
 
 // @ts-ignore: decorator
 @inline

@@ -7,7 +7,7 @@
  * (up to four more stages, rotary, products with q). One number in 33 is left out, so that no two lanes meet in a bank.
  */
 import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
-import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections } from "../packed-kv/format.js";
+import { hasParams, PACKED_PAGE_TOKENS, type PackedFormat, pageSections } from "../packed-kv/format.js";
 import { LOW_POSITIONS } from "../rope/rope.js";
 import { packedEndWgsl } from "./packed-end.wgsl.js";
 import { restoreParams } from "./restore.wgsl.js";
@@ -33,7 +33,7 @@ export function canRotateInRegisters(format: PackedFormat, headsPerKvHead: numbe
   const channels = headDim * kvHeads;
   const wide = channels >= 256 && channels <= TILE && (channels & (channels - 1)) === 0;
   const paired = headDim === 64 || headDim === 128 || headDim === 256;
-  return wide && paired && keyRotation <= 512 && keys.bits < 8 && keys.quantiser !== "levels" && headsPerKvHead <= 2;
+  return wide && paired && keyRotation <= 512 && keys.bits < 8 && hasParams(keys) && headsPerKvHead <= 2;
 }
 
 /** Buffers and grid as `restoreKernel`, with v.tokens in the place of RESTORE_TOKENS. */

@@ -6,8 +6,8 @@
  *           3 bits: a plane of the low two bits, then a plane of the high bit
  *   params  layout "token":   for h, i, group j = 0 … D/g − 1: one word, f16 scale | f16 offset << 16
  *           layout "channel": for h, block m = 0 … 128/g − 1, channel c: one word
- *           levels: absent
- *   scales  f16, for h, i: the norm of a norm-split key, or the scale of fixed levels; absent otherwise
+ *           levels and even steps: absent
+ *   scales  f16, for h, i: the norm of a norm-split key, or the scale of fixed levels; even steps: for h, i, group j; else absent
  *
  * Axes   G key/value heads, D head size, g elements of a quantisation group, b bits of a code.
  * Our own format, version 1.
@@ -22,20 +22,21 @@ export interface SideFormat {
   readonly bits: CodeBits;
   /** "token": groups of g channels of one token. "channel": groups of g consecutive tokens of one channel. */
   readonly layout: "token" | "channel";
-  /** g: 16, 32, 64 or 128. Layout "token": a divisor of D. Levels: the whole row of a head, g = D. */
+  /** g: 16, 32, 64 or 128. Layout "token": a divisor of D, or D. Levels: the whole row of a head, g = D. */
   readonly group: number;
   /**
    * "zp": scale and integer zero point (RotateKV, AKVQ-VL). "min": scale and free offset (KIVI; ours).
    * "levels": one scale a head and token, Lloyd–Max levels of a normal distribution (2 or 3 bits, layout "token").
+   * "even": a scale, and levels that are odd multiples of half of it (2 or 3 bits, layout "token").
    */
-  readonly quantiser: "zp" | "min" | "levels";
-  /** Of the range, 0 < clip ≤ 1; unused by levels. */
+  readonly quantiser: "zp" | "min" | "levels" | "even";
+  /** Of the range, 0 < clip ≤ 1; unused by levels and even steps. */
   readonly clip: number;
   /** The row is divided by its root mean square first, which is kept in f16 (norm-split keys). */
   readonly norm: boolean;
   /**
-   * Levels: their scale keeps the row's length along itself, so that errors have no part along the row and averages over many
-   * tokens are not shrunk. Otherwise it is that of least squares.
+   * Levels, even steps: their scale keeps the group's length along itself, so that errors have no part along it and averages
+   * over many tokens are not shrunk. Otherwise it is that of least squares.
    */
   readonly unbiased?: boolean;
 }
@@ -76,6 +77,16 @@ export function rowWords(bits: CodeBits, headDim: number): number {
   return Math.ceil((headDim * bits) / 32);
 }
 
+/** Groups have a scale and an offset each; otherwise levels lie around zero. */
+export function hasParams({ quantiser }: SideFormat): boolean {
+  return quantiser === "zp" || quantiser === "min";
+}
+
+/** There are norms, or scales of levels. */
+export function hasScales(side: SideFormat): boolean {
+  return side.norm || !hasParams(side);
+}
+
 /** Word offsets of the sections of a page, and its words. */
 export interface PageSections {
   readonly rowWords: number;
@@ -88,10 +99,10 @@ export interface PageSections {
 export function pageSections(side: SideFormat, kvHeads: number, headDim: number): PageSections {
   const row = rowWords(side.bits, headDim);
   const params = kvHeads * PACKED_PAGE_TOKENS * row;
-  const hasParams = side.quantiser !== "levels";
-  const scales = params + (hasParams ? (kvHeads * PACKED_PAGE_TOKENS * headDim) / side.group : 0);
-  const hasScales = side.norm || side.quantiser === "levels";
-  const words = scales + (hasScales ? (kvHeads * PACKED_PAGE_TOKENS) / 2 : 0);
+  const groups = headDim / side.group;
+  const scales = params + (hasParams(side) ? kvHeads * PACKED_PAGE_TOKENS * groups : 0);
+  const perRow = side.quantiser === "even" ? groups : hasScales(side) ? 1 : 0;
+  const words = scales + (kvHeads * PACKED_PAGE_TOKENS * perRow) / 2;
   return { rowWords: row, params, scales, words };
 }
 

@@ -20,7 +20,9 @@ const ZERO_POINT: i32 = 0;
 // @ts-ignore: decorator
 @inline
 const LEVELS: i32 = 2;
-const UNBIASED_LEVELS: i32 = 3;
+// @ts-ignore: decorator
+@inline
+const EVEN: i32 = 3;
 
 /** How one side becomes codes, and where they go in a page. */
 @unmanaged
@@ -29,8 +31,10 @@ class Side {
   /** 1: groups of tokens of one channel. */
   isChannel: i32;
   group: i32;
-  /** 0 zp, 1 min, 2 levels, 3 levels whose scale is unbiased. */
+  /** 0 zp, 1 min, 2 levels, 3 even steps. */
   quantiser: i32;
+  /** Of levels and even steps. */
+  isUnbiased: i32;
   clip: f32;
   /** fl(1 − clip) and fl(1/(2ᵇ − 1)). */
   rest: f32;
@@ -129,13 +133,14 @@ export function packKvPages(args: usize, begin: i32, end: i32, worker: i32): voi
     }
     const codes = page + (<usize>(line * side.rowWords) << 2);
     if (!side.isChannel) {
+      const groups = g.headDim / side.group;
       for (let b = 0; b < g.block; b++) {
         const x = rowsAt + <usize>b * bytes;
         const to = codes + (<usize>(b * side.rowWords) << 2);
         if (side.quantiser >= LEVELS) {
-          packLevels(x, g.headDim, side, to, page + (<usize>side.scales << 2) + (<usize>(line + b) << 1));
+          const scales = page + (<usize>side.scales << 2) + (<usize>((line + b) * groups) << 1);
+          packLevels(x, g.headDim, side, to, scales);
         } else {
-          const groups = g.headDim / side.group;
           packGroups(x, g.headDim, side, to, page + (<usize>(side.params + (line + b) * groups) << 2));
         }
       }
@@ -222,11 +227,11 @@ function square(p: usize): v128 {
   return f32x4.mul(v, v);
 }
 
-/** f16 bits of the root mean square. */
-function rootMeanSquare(x: usize, headDim: i32): u32 {
+/** f16 bits of the root mean square of `count` numbers. */
+function rootMeanSquare(x: usize, count: i32): u32 {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
   let p = x;
-  let left = headDim;
+  let left = count;
   for (; left >= 16; left -= 16, p += 64) {
     s0 = f32x4.add(s0, square(p));
     s1 = f32x4.add(s1, square(p + 16));
@@ -236,7 +241,7 @@ function rootMeanSquare(x: usize, headDim: i32): u32 {
   if (left > 0) s0 = f32x4.add(s0, square(p));
   if (left > 4) s1 = f32x4.add(s1, square(p + 16));
   if (left > 8) s2 = f32x4.add(s2, square(p + 32));
-  const mean: f32 = sumRow(s0, s1, s2, s3) * (<f32>1 / <f32>headDim);
+  const mean: f32 = sumRow(s0, s1, s2, s3) * (<f32>1 / <f32>count);
   return cacheHalfOfF64(sqrt<f64>(<f64>mean));
 }
 
@@ -381,12 +386,13 @@ function packBlock(rows: usize, headDim: i32, side: Side, codes: usize, params: 
   }
 }
 
-// —— fixed levels: the codes of a normal distribution's levels, see quantiser.reference.ts
+// —— levels around zero: see quantiser.reference.ts, and levels.ts for the numbers
 
-/** Level of each of four codes, and their products with x and themselves: byte look-ups of whole numbers. */
+/** Level of each of four codes; those that are not even by a look-up of their bytes. */
 // @ts-ignore: decorator
 @inline
-function levelsOf(codes: v128, bits: i32): v128 {
+function levelsOf(codes: v128, bits: i32, isEven: bool): v128 {
+  if (isEven) return f32x4.sub(f32x4.convert_i32x4_s(codes), f32x4.splat(bits == 2 ? 1.5 : 3.5));
   const index = i32x4.add(i32x4.mul(codes, i32x4.splat(0x04040404)), i32x4.splat(0x03020100));
   if (bits == 2) return i8x16.swizzle(f32x4(-1.5104, -0.4528, 0.4528, 1.5104), index);
   // Bytes from 16 on give zero in the first table, and so do those below in the second.
@@ -396,17 +402,17 @@ function levelsOf(codes: v128, bits: i32): v128 {
 
 // @ts-ignore: decorator
 @inline
-function levelCodes(x: v128, rms: f32, bits: i32): v128 {
+function levelCodes(x: v128, rms: f32, bits: i32, isEven: bool): v128 {
   let codes = i32x4.splat(0);
   if (bits == 2) {
-    const outer: f32 = <f32>(<f32>1.5104 + <f32>0.4528) * <f32>0.5 * rms;
+    const outer: f32 = (isEven ? <f32>0.9957 : <f32>(<f32>1.5104 + <f32>0.4528) * <f32>0.5) * rms;
     codes = i32x4.sub(codes, f32x4.ge(x, f32x4.splat(-outer)));
     codes = i32x4.sub(codes, f32x4.ge(x, f32x4.splat(0)));
     return i32x4.sub(codes, f32x4.ge(x, f32x4.splat(outer)));
   }
-  const t1: f32 = <f32>(<f32>0.756 + <f32>0.2451) * <f32>0.5 * rms;
-  const t2: f32 = <f32>(<f32>1.3439 + <f32>0.756) * <f32>0.5 * rms;
-  const t3: f32 = <f32>(<f32>2.1519 + <f32>1.3439) * <f32>0.5 * rms;
+  const t1: f32 = (isEven ? <f32>0.586 : <f32>(<f32>0.756 + <f32>0.2451) * <f32>0.5) * rms;
+  const t2: f32 = (isEven ? <f32>1.172 : <f32>(<f32>1.3439 + <f32>0.756) * <f32>0.5) * rms;
+  const t3: f32 = (isEven ? <f32>1.758 : <f32>(<f32>2.1519 + <f32>1.3439) * <f32>0.5) * rms;
   codes = i32x4.sub(codes, f32x4.ge(x, f32x4.splat(-t3)));
   codes = i32x4.sub(codes, f32x4.ge(x, f32x4.splat(-t2)));
   codes = i32x4.sub(codes, f32x4.ge(x, f32x4.splat(-t1)));
@@ -416,18 +422,27 @@ function levelCodes(x: v128, rms: f32, bits: i32): v128 {
   return i32x4.sub(codes, f32x4.ge(x, f32x4.splat(t3)));
 }
 
-function packLevels(x: usize, headDim: i32, side: Side, to: usize, scaleTo: usize): void {
+function packLevels(x: usize, headDim: i32, side: Side, to: usize, scales: usize): void {
   clearRow(to, side);
+  for (let start = 0; start < headDim; start += side.group) {
+    store<u16>(scales, packGroup(x + (<usize>start << 2), start, headDim, side, to));
+    scales += 2;
+  }
+}
+
+/** Codes of the group of numbers at x, channels `start` and following of a row; returns the f16 bits of its scale. */
+function packGroup(x: usize, start: i32, headDim: i32, side: Side, to: usize): u16 {
   const bits = side.bits;
-  const isUnbiased = side.quantiser == UNBIASED_LEVELS;
-  const rms = cacheHalfValue(rootMeanSquare(x, headDim));
+  const isEven = side.quantiser == EVEN;
+  const isUnbiased = side.isUnbiased != 0;
+  const rms = cacheHalfValue(rootMeanSquare(x, side.group));
   let p0 = f32x4.splat(0), p1 = p0, p2 = p0, p3 = p0;
   let q0 = p0, q1 = p0, q2 = p0, q3 = p0;
-  for (let c = 0; c < headDim; c += 4) {
+  for (let c = 0; c < side.group; c += 4) {
     const v = v128.load(x + (<usize>c << 2));
-    const codes = levelCodes(v, rms, bits);
-    storeCodes(to, codes, c, headDim, bits);
-    const level = levelsOf(codes, bits);
+    const codes = levelCodes(v, rms, bits, isEven);
+    storeCodes(to, codes, start + c, headDim, bits);
+    const level = levelsOf(codes, bits, isEven);
     const squaredOf = isUnbiased ? v : level;
     const product = f32x4.mul(v, level), squared = f32x4.mul(squaredOf, squaredOf);
     // The partial sums take turns: channels c mod 16.
@@ -441,8 +456,8 @@ function packLevels(x: usize, headDim: i32, side: Side, to: usize, scaleTo: usiz
     q2 = q3;
     q3 = q;
   }
-  // After a row of 4·n channels the sum that is next is that of part n mod 4. Parts 0 and 1 are added first, then 2 and 3.
-  const turn = (headDim >> 2) & 3;
+  // After 4·n channels the sum that is next is that of part n mod 4. Parts 0 and 1 are added first, then 2 and 3.
+  const turn = (side.group >> 2) & 3;
   let products: f32, squares: f32;
   if (turn & 1) {
     products = sumRow(p3, p0, p1, p2);
@@ -451,10 +466,9 @@ function packLevels(x: usize, headDim: i32, side: Side, to: usize, scaleTo: usiz
     products = sumRow(p0, p1, p2, p3);
     squares = sumRow(q0, q1, q2, q3);
   }
-  if (isUnbiased) {
-    // A row of zeros has no direction: a scale of 0, not 0/0.
-    store<u16>(scaleTo, squares > 0 ? <u16>cacheHalfOfF64(<f64>squares / <f64>products) : 0);
-  } else store<u16>(scaleTo, <u16>cacheHalfOfF64(<f64>products / <f64>squares));
+  if (!isUnbiased) return <u16>cacheHalfOfF64(<f64>products / <f64>squares);
+  // A group of zeros has no direction: a scale of 0, not 0/0.
+  return squares > 0 ? <u16>cacheHalfOfF64(<f64>squares / <f64>products) : 0;
 }
 
 // —— the side store

@@ -7,8 +7,7 @@ import type { PackPlan, PackSource } from "./pack.js";
 import type { PackedPages } from "./packed-pages.js";
 import { KEY_SOURCE, launchKeyRows, rotationScale } from "./prepare.launch-cpu.js";
 
-const quantisers = { zp: 0, min: 1, levels: 2 } as const;
-const UNBIASED_LEVELS = 3;
+const quantisers = { zp: 0, min: 1, levels: 2, even: 3 } as const;
 
 export function packOnCpu(
   device: CpuDevice,
@@ -101,12 +100,7 @@ function sideWords(side: SideFormat, kvHeads: number, headDim: number): CpuLaunc
   const at = pageSections(side, kvHeads, headDim);
   const clip = Math.fround(side.clip);
   return [
-    ...[
-      side.bits,
-      side.layout === "channel" ? 1 : 0,
-      side.group,
-      side.unbiased ? UNBIASED_LEVELS : quantisers[side.quantiser],
-    ],
+    ...[side.bits, side.layout === "channel" ? 1 : 0, side.group, quantisers[side.quantiser], side.unbiased ? 1 : 0],
     ...[f32(clip), f32(1 - clip), f32(1 / (2 ** side.bits - 1)), side.norm ? 1 : 0],
     ...[at.rowWords, at.params, at.scales, at.words],
   ];

@@ -21,6 +21,7 @@ interface Case {
   readonly inputs?: number;
 }
 
+const even = (bits: 2 | 3, group: number) => ({ bits, quantiser: "even", group, unbiased: true }) as const;
 const levels = (bits: 2 | 3, headDim: number) => ({ bits, quantiser: "levels", group: headDim }) as const;
 
 const cases: readonly Case[] = [
@@ -84,14 +85,23 @@ const cases: readonly Case[] = [
     inputs: 200_000,
   },
   {
+    name: "even steps, scales of least squares",
+    format: packedFormat({ keys: { ...even(3, 16), unbiased: false }, values: { ...even(2, 32), unbiased: false } }),
+  },
+  {
+    name: "even steps, a head of 80 channels, large and tiny numbers",
+    format: packedFormat({ headDim: 80, keys: even(2, 80), values: even(3, 16) }),
+    inputs: 200_000,
+  },
+  {
     name: "mean split",
     format: packedFormat({
       sinks: 1,
       recent: 2,
       meanPairs: 16,
       keyRotation: 32,
-      keys: levels(2, 32),
-      values: levels(2, 32),
+      keys: even(2, 16),
+      values: even(2, 32),
     }),
   },
   {

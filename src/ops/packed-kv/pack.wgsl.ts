@@ -9,7 +9,7 @@ import type { WebGpuKernel } from "../../device/webgpu/kernel.js";
 import { params } from "../../device/webgpu/params.js";
 import { hadamardSnippet } from "../fwht/fwht.wgsl.js";
 import { rotationWgsl } from "../rope/rotation.wgsl.js";
-import { PACKED_PAGE_TOKENS, pageSections, type SideFormat } from "./format.js";
+import { hasParams, hasScales, PACKED_PAGE_TOKENS, pageSections, type SideFormat } from "./format.js";
 import { packedEndWgsl } from "./packed-end.wgsl.js";
 import { exactWgsl, halfWgsl, sideWgsl } from "./quantiser.wgsl.js";
 
@@ -175,13 +175,14 @@ fn sumB(row: u32) -> f32 {
   return (sum.x + sum.z) + (sum.y + sum.w);
 }
 
-// f16 bits of the root mean square of the row in x; ends with the sum visible, begins with x visible to its own lane.
-fn rowRms(row: u32, lane: u32) -> u32 {
+// f16 bits of the root mean square of channels begin … end − 1 of the row in x, \`inverse\` being one by their number; ends with
+// the sum visible, begins with x visible to its own lane.
+fn rowRms(row: u32, lane: u32, begin: u32, end: u32, inverse: u32) -> u32 {
   var sum = 0.0;
-  for (var c = lane; c < D; c += LANES) { sum += rounded(x[row * D + c] * x[row * D + c]); }
+  for (var c = begin + lane; c < end; c += LANES) { sum += rounded(x[row * D + c] * x[row * D + c]); }
   partialA[row * LANES + lane] = sum;
   workgroupBarrier();
-  return halfOfRoot(sumA(row) * bitcast<f32>(${new Uint32Array(Float32Array.of(1 / headDim).buffer)[0]}u));
+  return halfOfRoot(sumA(row) * bitcast<f32>(inverse));
 }
 ${pageWrites(keys, "K", "keyPages")}
 ${pageWrites(values, "V", "valuePages")}
@@ -233,11 +234,7 @@ function describe(side: SideFormat): string {
   return `${side.bits}-bit ${side.quantiser} ${side.layout} g=${side.group} c=${side.clip}${side.norm ? " norm" : ""}${side.unbiased ? " unbiased" : ""}`;
 }
 
-/** Two tokens' scales share a word. */
-function hasScales(side: SideFormat): boolean {
-  return side.norm || side.quantiser === "levels";
-}
-
+/** Two scales share a word. */
 function wordType(side: SideFormat): string {
   return hasScales(side) ? "atomic<u32>" : "u32";
 }
@@ -317,7 +314,7 @@ function rowFunction(v: PackVariant, side: SideFormat, suffix: string): string {
   workgroupBarrier();
 ${v.keyRotation > 0 ? "  hadamard(row * D, lane, D);" : ""}`
     : "";
-  const levels = side.quantiser === "levels";
+  const levels = !hasParams(side);
   return /* wgsl */ `
 fn packRow${suffix}(w: Work, j: i32, head: u32, isHere: bool, at: u32, row: u32, lane: u32) {
 ${load}
@@ -328,13 +325,13 @@ ${load}
   }
   let line = head * PAGE + at;
   let page = w.page * ${at.words}u;
-${side.norm ? normLines(suffix, at.scales) : ""}
-${levels ? levelLines(side, suffix, at.scales) : groupLines(v, side, suffix, at.params)}
+${side.norm ? normLines(v.headDim, suffix, at.scales) : ""}
+${levels ? levelLines(side, v.headDim, suffix, at.scales) : groupLines(v, side, suffix, at.params)}
   for (var word = lane; word < ${at.rowWords}u; word += LANES) {
     var bits = 0u;
     if (isHere) {${wordOf(side, v.headDim, (c) =>
       levels
-        ? `levelCode${suffix}(x[row * D + ${c}], rms)`
+        ? `levelCode${suffix}(x[row * D + ${c}], scaleOf[row * LANES + ${c} / ${side.group}u])`
         : `code${suffix}(x[row * D + ${c}], scaleOf[row * LANES + ${c} / ${side.group}u], offsetOf[row * LANES + ${c} / ${side.group}u])`,
     )}
       store${suffix}(page + line * ${at.rowWords}u + word, bits);
@@ -344,31 +341,47 @@ ${levels ? levelLines(side, suffix, at.scales) : groupLines(v, side, suffix, at.
 }`;
 }
 
+/** The float nearest to 1/n. */
+function inverseBits(n: number): number {
+  return new Uint32Array(Float32Array.of(1 / n).buffer)[0]!;
+}
+
 /** Divides the row by its norm, which is stored; each lane its own channels. */
-function normLines(suffix: string, scales: number): string {
+function normLines(headDim: number, suffix: string, scales: number): string {
   return /* wgsl */ `
-  let norm = rowRms(row, lane);
+  let norm = rowRms(row, lane, 0u, D, ${inverseBits(headDim)}u);
   if (isHere && lane == 0u) { storeHalf${suffix}(page + ${scales}u, line, norm); }
   let divisor = max(halfValue(norm), bitcast<f32>(SMALLEST_BITS));
   for (var c = lane; c < D; c += LANES) { x[row * D + c] = quotientByHalf(x[row * D + c], divisor); }`;
 }
 
-function levelLines({ unbiased }: SideFormat, suffix: string, scales: number): string {
+/** Root mean squares of the row's groups, which codes are made by, into scaleOf; their scales into the page. */
+function levelLines(side: SideFormat, headDim: number, suffix: string, scales: number): string {
+  const { unbiased, group } = side;
+  const groups = headDim / group;
   const quotient = unbiased ? "sumB(row), sumA(row)" : "sumA(row), sumB(row)";
   return /* wgsl */ `
-  let rms = halfValue(rowRms(row, lane));
-  workgroupBarrier();
-  var products = 0.0;
-  var squares = 0.0;
-  for (var c = lane; c < D; c += LANES) {
-    let level = levelOf${suffix}(levelCode${suffix}(x[row * D + c], rms));
-    products += rounded(x[row * D + c] * level);
-    squares += rounded(${unbiased ? "x[row * D + c] * x[row * D + c]" : "level * level"});
-  }
-  partialA[row * LANES + lane] = products;
-  partialB[row * LANES + lane] = squares;
-  workgroupBarrier();
-  if (isHere && lane == 0u) { storeHalf${suffix}(page + ${scales}u, line, halfOfQuotient(${quotient})); }`;
+  for (var j = 0u; j < ${groups}u; j++) {
+    let begin = j * ${group}u;
+    let end = begin + ${group}u;
+    let rms = halfValue(rowRms(row, lane, begin, end, ${inverseBits(group)}u));
+    workgroupBarrier();
+    var products = 0.0;
+    var squares = 0.0;
+    for (var c = begin + lane; c < end; c += LANES) {
+      let level = levelOf${suffix}(levelCode${suffix}(x[row * D + c], rms));
+      products += rounded(x[row * D + c] * level);
+      squares += rounded(${unbiased ? "x[row * D + c] * x[row * D + c]" : "level * level"});
+    }
+    partialA[row * LANES + lane] = products;
+    partialB[row * LANES + lane] = squares;
+    if (lane == 0u) { scaleOf[row * LANES + j] = rms; }
+    workgroupBarrier();
+    if (isHere && lane == 0u) {
+      storeHalf${suffix}(page + ${scales}u, line * ${groups}u + j, halfOfQuotient(${quotient}));
+    }
+${groups > 1 ? "    workgroupBarrier();" : ""}
+  }`;
 }
 
 /** Ranges and parameters of the row's groups: PARTS lanes a group look through it, the first of them finishes it. */
@@ -432,7 +445,7 @@ ${
   for (var first = 0u; first < u32(BLOCK); first += ROWS) {
     let b = first + row;
     for (var c = lane % LANES; c < D; c += LANES) { x[row * D + c] = sanitised(fetchK(w, w.j + i32(b), head, c)); }
-    let norm = rowRms(row, lane % LANES);
+    let norm = rowRms(row, lane % LANES, 0u, D, ${inverseBits(v.headDim)}u);
     if (lane % LANES == 0u) {
       storeHalfK(page + ${at.scales}u, line + b, norm);
       divisorOf[b] = max(halfValue(norm), bitcast<f32>(SMALLEST_BITS));
@@ -573,6 +586,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 export function packVariants(): WebGpuKernel[] {
   const side = { bits: 2, layout: "token", group: 16, quantiser: "min", clip: 0.8, norm: false } as const;
   const levels = (bits: 2 | 3, group: number) => ({ ...side, bits, quantiser: "levels", group }) as const;
+  const even = (bits: 2 | 3, group: number) => ({ ...side, bits, quantiser: "even", group, unbiased: true }) as const;
   const plain = {
     ...{ kvHeads: 3, headDim: 80, keys: side, values: side, ring: false, ownKeys: false, ringKeys: false },
     ...{ mean: false, keyRotation: 0, withSide: false, marked: false },
@@ -588,6 +602,7 @@ export function packVariants(): WebGpuKernel[] {
       { ...plain, keys: { ...side, norm: true, layout: "channel", group: 32 }, ring: true, withSide: true },
       { ...plain, keys: { ...side, bits: 3, layout: "channel", group: 128 }, ring: true },
       { ...plain, keys: levels(2, 80), values: levels(3, 80), mean: true, keyRotation: 16, ring: true },
+      { ...plain, keys: even(2, 16), values: even(3, 80), mean: true, keyRotation: 16, ring: true },
       { ...plain, headDim: 256, keys: levels(3, 256), values: levels(2, 256), mean: true, keyRotation: 256 },
     ].map((v) => packKernel(v as PackVariant)), // the literals' bits widen to number
     packSideKernel({ marked: false }),

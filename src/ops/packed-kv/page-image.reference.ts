@@ -1,7 +1,7 @@
 /** Rows in and out of the words of a page: see format.ts for the sections. Slow and obvious. */
-import { PACKED_PAGE_TOKENS, type PackedFormat, pageSections, type SideFormat } from "./format.js";
-import { LEVELS } from "./levels.js";
-import { cacheHalfValue, codeAt, levelBits, type PackedRow } from "./quantiser.reference.js";
+import { hasParams, PACKED_PAGE_TOKENS, type PackedFormat, pageSections, type SideFormat } from "./format.js";
+import { levelsOf } from "./levels.js";
+import { cacheHalfValue, codeAt, type PackedRow } from "./quantiser.reference.js";
 
 /** What says where things are in a page of one side. */
 export interface PageShape {
@@ -22,17 +22,19 @@ export function emptyPage(shape: PageShape): Uint32Array {
   return new Uint32Array(pageSections(shape.side, shape.kvHeads, shape.headDim).words);
 }
 
-/** Writes a row's codes, its parameters (layout "token") and its scale to token slot `slot` (0 … 127) of head `head`. */
+/** Writes a row's codes, its parameters (layout "token") and its scales to token slot `slot` (0 … 127) of head `head`. */
 export function writeRow(page: Uint32Array, shape: PageShape, head: number, slot: number, row: PackedRow): void {
   const { side, kvHeads, headDim } = shape;
   const at = pageSections(side, kvHeads, headDim);
   const line = head * PACKED_PAGE_TOKENS + slot;
   page.set(row.words, line * at.rowWords);
   if (row.params.length > 0) page.set(row.params, at.params + line * row.params.length);
-  if (row.scale === undefined) return;
-  const word = at.scales + (line >> 1);
-  const shift = (line & 1) * 16;
-  page[word] = (page[word]! & ~(0xffff << shift)) | (row.scale << shift);
+  row.scales.forEach((scale, j) => {
+    const half = line * row.scales.length + j;
+    const word = at.scales + (half >> 1);
+    const shift = (half & 1) * 16;
+    page[word] = (page[word]! & ~(0xffff << shift)) | (scale << shift);
+  });
 }
 
 /** Writes the parameter words of block `block` (0 … 128/g − 1) of head `head`, layout "channel". */
@@ -53,14 +55,15 @@ export function readRow(page: Uint32Array, shape: PageShape, head: number, slot:
   const { side, kvHeads, headDim } = shape;
   const at = pageSections(side, kvHeads, headDim);
   const line = head * PACKED_PAGE_TOKENS + slot;
-  const half = () => cacheHalfValue((page[at.scales + (line >> 1)]! >>> ((line & 1) * 16)) & 0xffff);
+  const half = (i: number) => cacheHalfValue((page[at.scales + (i >> 1)]! >>> ((i & 1) * 16)) & 0xffff);
   const code = (c: number) => codeAt(page, line * at.rowWords, c, side.bits, headDim);
-  if (side.quantiser === "levels") {
-    const levels = LEVELS[levelBits(side.bits)];
-    const scale = half();
-    return Float64Array.from({ length: headDim }, (_, c) => Math.fround(scale * levels[code(c)]!));
+  if (!hasParams(side)) {
+    const { levels } = levelsOf(side);
+    const groups = headDim / side.group;
+    const scale = (c: number) => half(line * groups + Math.floor(c / side.group));
+    return Float64Array.from({ length: headDim }, (_, c) => Math.fround(scale(c) * levels[code(c)]!));
   }
-  const norm = side.norm ? half() : 1;
+  const norm = side.norm ? half(line) : 1;
   const blocks = PACKED_PAGE_TOKENS / side.group;
   return Float64Array.from({ length: headDim }, (_, c) => {
     const word =
@@ -76,7 +79,7 @@ export function readRow(page: Uint32Array, shape: PageShape, head: number, slot:
 export function rowParameters(page: Uint32Array, shape: PageShape, head: number, slot: number): Uint32Array {
   const { side, kvHeads, headDim } = shape;
   const at = pageSections(side, kvHeads, headDim);
-  if (side.quantiser === "levels") return new Uint32Array(0);
+  if (!hasParams(side)) return new Uint32Array(0);
   const isToken = side.layout === "token";
   const count = isToken ? headDim / side.group : headDim;
   const line = isToken

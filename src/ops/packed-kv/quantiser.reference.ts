@@ -5,17 +5,18 @@
  *   mode "min": l = fl(lo + fl(fl(fl(hi − lo)·½)·fl(1 − c))), s = max(f16(fl(fl(fl(hi − lo)·c)·inv)), 2⁻¹⁴), o = f16(l)
  *   code        q = how many k of 1 … 2ᵇ − 1 have fl(x − o) ≥ (k − ½)·s;       value x̂ = fl(s·q + o)
  *   levels      ρ = f16(RMS), q = how many thresholds τ have x ≥ fl(τ·ρ), a = f16(Σ x·L[q] / Σ L[q]²), x̂ = fl(a·L[q])
+ *   even        the same for each group of a row, with other L and τ (levels.ts)
  *   unbiased    a = f16(Σ x² / Σ x·L[q]): x · x̂ = x · x
  *   norm        ρ = f16(RMS), the quantiser's input is fl(x / max(ρ, 2⁻¹⁴)), x̂ is multiplied by ρ
  *
  * Precision  fl: one rounding to float32, nearest even, at every written operation; inv = fl(1/(2ᵇ − 1)). f16: nearest even,
  *            larger than 65504 becomes 65504, smaller than 2⁻¹⁴ becomes +0.
- * Our choice Sums over a row (RMS, scale of levels) are float32 in one order: sixteen partial sums, by c mod 16, added
+ * Our choice Sums over a row or group (RMS, scale of levels) are float32 in one order: sixteen partial sums, by c mod 16, added
  *            pairwise at distances 4, 8, 2, 1; roots and quotients round to f16 once, from their exact value.
  */
 import type { CodeBits, SideFormat } from "./format.js";
-import { rowWords } from "./format.js";
-import { LEVELS, THRESHOLDS } from "./levels.js";
+import { hasParams, rowWords } from "./format.js";
+import { levelsOf } from "./levels.js";
 
 const fround = Math.fround;
 
@@ -131,10 +132,10 @@ export function rowRms(row: Float32Array): number {
 /** One row of one head in layout "token", or its codes and norm in layout "channel". */
 export interface PackedRow {
   readonly words: Uint32Array;
-  /** Layout "token", not levels: a word a group. */
+  /** Layout "token", not levels or even steps: a word a group. */
   readonly params: Uint32Array;
-  /** f16 bits: the norm, or the scale of levels. */
-  readonly scale: number | undefined;
+  /** f16 bits: the norm, the scale of levels, or one a group; empty where there are none. */
+  readonly scales: readonly number[];
 }
 
 /** What the group quantiser sees of a row: sanitised, and divided by its norm where the format says so. */
@@ -149,7 +150,7 @@ export function quantiserInput(row: ArrayLike<number>, side: SideFormat): { row:
 /** Packs a row of D channels in layout "token". */
 export function packRow(values: ArrayLike<number>, side: SideFormat): PackedRow {
   const { row, norm } = quantiserInput(values, side);
-  if (side.quantiser === "levels") return packLevels(row, side);
+  if (!hasParams(side)) return packLevels(row, side);
   const groups = row.length / side.group;
   const codes = new Uint8Array(row.length);
   const params = new Uint32Array(groups);
@@ -161,25 +162,37 @@ export function packRow(values: ArrayLike<number>, side: SideFormat): PackedRow 
     });
     params[group] = parameterWord(scale, offset);
   }
-  return { words: packCodes(codes, side.bits), params, scale: norm };
+  return { words: packCodes(codes, side.bits), params, scales: listed(norm) };
 }
 
-function packLevels(row: Float32Array, { bits, unbiased }: SideFormat): PackedRow {
-  const kind = levelBits(bits);
-  const [levels, thresholds] = [LEVELS[kind], THRESHOLDS[kind]];
-  const rms = cacheHalfValue(rowRms(row));
-  const codes = Uint8Array.from(row, (x) => thresholds.reduce((q, t) => (x >= fround(t * rms) ? q + 1 : q), 0));
+function packLevels(row: Float32Array, side: SideFormat): PackedRow {
+  const { group, bits } = side;
+  const parts = Array.from({ length: row.length / group }, (_, j) =>
+    levelsOfGroup(row.subarray(j * group, (j + 1) * group), side),
+  );
+  return {
+    words: packCodes(
+      parts.flatMap(({ codes }) => [...codes]),
+      bits,
+    ),
+    params: new Uint32Array(0),
+    scales: parts.map(({ scale }) => scale),
+  };
+}
+
+function levelsOfGroup(x: Float32Array, side: SideFormat): { codes: Uint8Array; scale: number } {
+  const { levels, thresholds } = levelsOf(side);
+  const rms = cacheHalfValue(rowRms(x));
+  const codes = Uint8Array.from(x, (value) => thresholds.reduce((q, t) => (value >= fround(t * rms) ? q + 1 : q), 0));
   const level = Float32Array.from(codes, (code) => levels[code]!);
-  const products = rowSum(row.map((x, c) => fround(x * level[c]!)));
-  const squares = rowSum((unbiased ? row : level).map((x) => fround(x * x)));
-  // A row of zeros has no direction: 0/0, and a half of 0.
-  const scale = unbiased ? squares / products : products / squares;
-  return { words: packCodes(codes, bits), params: new Uint32Array(0), scale: cacheHalfBits(scale) };
+  const products = rowSum(x.map((value, c) => fround(value * level[c]!)));
+  const squares = rowSum((side.unbiased ? x : level).map((value) => fround(value * value)));
+  // A group of zeros has no direction: 0/0, and a half of 0.
+  return { codes, scale: cacheHalfBits(side.unbiased ? squares / products : products / squares) };
 }
 
-export function levelBits(bits: CodeBits): 2 | 3 {
-  if (bits !== 2 && bits !== 3) throw new RangeError(`packed cache: levels have 2 or 3 bits, got ${bits}`);
-  return bits;
+function listed(half: number | undefined): readonly number[] {
+  return half === undefined ? [] : [half];
 }
 
 /** A block of g rows of one head in layout "channel": each row's words and norm, and a parameter word a channel. */
@@ -203,7 +216,7 @@ export function packBlock(
     rows: codes.map((row, i) => ({
       words: packCodes(row, side.bits),
       params: new Uint32Array(0),
-      scale: inputs[i]!.norm,
+      scales: listed(inputs[i]!.norm),
     })),
     params,
   };

@@ -81,8 +81,8 @@ test("a block's codes are against the channel's range over its tokens, and the n
   });
 });
 
-test("unbiased levels leave no error along the row", () => {
-  const format = side({ bits: 2, quantiser: "levels", group: 64, unbiased: true });
+test.each(["levels", "even"] as const)("unbiased %s leave no error along the row", (quantiser) => {
+  const format = side({ bits: 2, quantiser, group: 64, unbiased: true });
   const shape = { side: format, kvHeads: 1, headDim: 64 };
   const page = emptyPage(shape);
   const row = randomArray(64, 9, 3);
@@ -98,8 +98,11 @@ test("unbiased levels leave no error along the row", () => {
   expect(readRow(page, shape, 0, 1)).toEqual(new Float64Array(64));
 });
 
-test("levels keep the least-squares scale", () => {
-  const format = side({ bits: 3, quantiser: "levels", group: 64 });
+test.each([
+  side({ bits: 3, quantiser: "levels", group: 64 }),
+  side({ bits: 3, quantiser: "even", group: 64 }),
+  side({ bits: 3, quantiser: "even", group: 16 }),
+])("levels keep the least-squares scale: %o", (format) => {
   const shape = { side: format, kvHeads: 1, headDim: 64 };
   const page = emptyPage(shape);
   const row = randomArray(64, 9, 3);

@@ -5,8 +5,8 @@
  * `rounded(x)` keeps a product from being fused into the sum that follows: nothing can be known of a parameter's bits (a
  * uniform that is always zero). Roots and quotients come from the inexact ones, put right by comparisons of exact products.
  */
-import type { SideFormat } from "./format.js";
-import { LEVELS, THRESHOLDS } from "./levels.js";
+import { hasParams, type SideFormat } from "./format.js";
+import { levelsOf } from "./levels.js";
 
 /** Conversions of halves. A kernel's `Params` needs `zero: u32`, bound as `p`. */
 export const halfWgsl = /* wgsl */ `
@@ -114,7 +114,7 @@ const wgslFloat = (x: number) => `bitcast<f32>(${new Uint32Array(Float32Array.of
 
 /** Functions `parameters`, `code` (or `levelCode`, `levelOf`) of one side, their names ending in `suffix`. */
 export function sideWgsl(side: SideFormat, suffix: string): string {
-  if (side.quantiser === "levels") return levelsWgsl(side.bits === 3 ? 3 : 2, suffix);
+  if (!hasParams(side)) return levelsWgsl(side, suffix);
   const most = 2 ** side.bits - 1;
   const clip = Math.fround(side.clip);
   const scale = (range: string) => `max(halfOf(rounded(${range}) * ${wgslFloat(1 / most)}), 0x400u)`;
@@ -148,9 +148,9 @@ ${
 }`;
 }
 
-function levelsWgsl(bits: 2 | 3, suffix: string): string {
-  const levels = LEVELS[bits];
-  const tests = Array.from(THRESHOLDS[bits], (t) => `select(0u, 1u, x >= rounded(${wgslFloat(t)} * rms))`).join(" + ");
+function levelsWgsl(side: SideFormat, suffix: string): string {
+  const { levels, thresholds } = levelsOf(side);
+  const tests = Array.from(thresholds, (t) => `select(0u, 1u, x >= rounded(${wgslFloat(t)} * rms))`).join(" + ");
   const list = Array.from(levels, wgslFloat).join(", ");
   return /* wgsl */ `
 fn levelCode${suffix}(x: f32, rms: f32) -> u32 { return ${tests}; }
