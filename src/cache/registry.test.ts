@@ -1,8 +1,10 @@
 import { expect, test } from "vitest";
+import { decodeShape } from "../ops/packed-attention/packed-attention.launch-webgpu.js";
 import { cacheKind, cacheNames } from "./index.js";
 import { largestPairs } from "./kinds/meansplit.js";
 import { gaussianClip } from "./kinds/normsplit.js";
 import { channelOrder, headsTogether, keyRotationWidth } from "./kinds/rotatekv.js";
+import { twoBit } from "./kinds/two-bit.js";
 import { groupWithin } from "./packed-options.js";
 
 const shape = { softmaxLayers: 4, kvHeads: 8, headDim: 128 };
@@ -32,6 +34,21 @@ test("every kind says its bits", () => {
       "rtn-4": 5,
     }
   `);
+});
+
+test.each([
+  [32, 128],
+  [4, 64],
+])("the default is decoded with products of integers, means and all: %i heads of %i", (kvHeads, headDim) => {
+  const means = new Float32Array(kvHeads * headDim).fill(1);
+  const ofLayer = { meanAllKeys: undefined, meanKeys: means, meanValues: means, policy: undefined, widths: undefined };
+  const { format } = twoBit.recipe({
+    ...{ kvHeads, headDim, rotaryDim: headDim, layer: 0, layers: 1, options: {} },
+    calibration: { fingerprint: "", tokens: 1, layers: [ofLayer] },
+  });
+  expect(format).toMatchObject({ meanPairs: 16, valueMean: true });
+  const device = { smallestSubgroup: 32, integerDots: true, workgroupBytes: 32_768 };
+  expect(decodeShape(format, 1, device)).toMatchObject({ integerKeys: true, integerValues: true });
 });
 
 test("options come behind a colon or as an object, and layers may differ", () => {
