@@ -106,6 +106,34 @@ const plots = {
     page: "kv-caches",
     draw: () => qualityOf("fulgur-mini", report("kv/quality-fulgur-mini")),
   },
+  "train-memory": {
+    about: "Peak device memory of a training step against the length of its rows, with and without recomputation: flat",
+    page: "training",
+    draw() {
+      const data = report("train-webgpu-h100-memory");
+      if (!data) return undefined;
+      const series = [
+        ["layers kept", undefined],
+        ["layers recomputed", "yes"],
+      ].map(([name, recompute]) => ({
+        name,
+        points: data.results
+          .filter(({ sizes }) => sizes.deviceMiB && sizes.recompute === recompute)
+          .map(({ sizes }) => [sizes.sequence, sizes.deviceMiB]),
+      }));
+      const title = "fulgur-mini's size, 16,384 tokens a step: peak memory";
+      return lineChart({ title, x: "tokens of a row", y: "MiB", xBase: 2, note: where(data), series });
+    },
+  },
+  "peers-train": {
+    about: "Training steps of a hybrid beside transformers on PyTorch, in turns on one GPU",
+    page: "training",
+    draw: () =>
+      peersOf("A training step beside PyTorch on the same GPU (longer is faster)", [
+        ["train", report("train-webgpu-h100-mini")],
+        ["train", report("train-webgpu-h100-130m")],
+      ]),
+  },
   "peers-webgpu": {
     about: "Fulgur on WebGPU beside PyTorch on CUDA, measured in turns on one GPU",
     draw: () =>

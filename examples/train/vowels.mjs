@@ -4,7 +4,7 @@
  *   node examples/train/vowels.mjs write runs/vowels           train.jsonl: 4,000 questions; test.jsonl: 100 about other words
  *   npm start --silent -- train examples/train/vowels-lora.json
  *   node examples/train/vowels.mjs test runs/vowels models/fulgur-mini              before
- *   node examples/train/vowels.mjs test runs/vowels runs/vowels/lora/step-000300   after
+ *   node examples/train/vowels.mjs test runs/vowels runs/vowels/lora/step-000120   after
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
