@@ -5,9 +5,9 @@
  *
  * Eight facts of one kind with some 150 characters of prose after each; one question, with thinking. Family `wordings`.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { gunzipSync } from "node:zlib";
+import { readText } from "../../dist/cli/eval/read-text.js";
 import { heldOutRetrieval } from "../../dist/train/data/index.js";
 import { defaultMaterial } from "../../dist/train/tasks/index.js";
 
@@ -17,8 +17,7 @@ const { positionals, values } = parseArgs({
 });
 const [proseFile, out] = positionals;
 if (!proseFile || !out) throw new Error("expected: PROSE OUT.jsonl");
-const bytes = readFileSync(proseFile);
-const prose = (proseFile.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString("utf8");
+const prose = await readText(proseFile, "PROSE");
 const problems = Array.from({ length: Number(values.problems) }, (_, n) => ({
   family: "wordings",
   mode: "think",

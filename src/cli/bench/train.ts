@@ -5,8 +5,7 @@
  *   mini    fulgur-mini: 12 layers (nine lightning, three softmax) 384 wide, 8 heads of 64, 8 experts of 160, top 2; 31 M
  *   130m    twice as wide, experts of 384; 133 M
  *
- * Operations  six for each active weight and token, and those of attention, forward and backward, for each token and layer:
- *             causal softmax 6 · sequence · heads · head size, lightning 12 · heads · head size².
+ * Operations  see `trainingFlops`.
  * Floor       the operations at the peak of our own products in the same run: 4096³ on matrix units with --precision f16, else
  *             multiply-adds on registers.
  * Memory      `deviceMiB`: peak of the tensors that live at once, weights with them; --sequence takes several lengths, --recompute runs
@@ -18,6 +17,7 @@ import { miniMaxM1 } from "../../models/minimax-m1.js";
 import { matmul } from "../../ops/index.js";
 import type { Tensor } from "../../tensor/index.js";
 import { textGradient } from "../../train/text-gradient.js";
+import { trainingFlops } from "../../train/training-flops.js";
 import { UsageError } from "../output.js";
 import {
   type BenchResult,
@@ -95,7 +95,10 @@ export async function trainSuite(input: DeviceInput): Promise<SuiteOutput> {
   const name = `train ${shape}`;
   for (const sequence of lengths) {
     const texts = randomTexts(tokens / sequence, sequence, language.vocabSize);
-    const operations = trainOperations(language, shape, tokens, sequence);
+    const operations = trainingFlops(
+      language,
+      texts.map(({ length }) => length),
+    );
     const speeds = (seconds: number) => ({
       gflops: digits(operations / seconds / 1e9),
       tokensPerSecond: digits(tokens / seconds),
@@ -163,8 +166,9 @@ async function randomModel(
   const tree = miniMaxM1.weights(config, () => undefined);
   const checkpoint = randomCheckpoint(tree, "f32");
   const weights = await loadWeights(device, checkpoint, tree, { source, precision, signal });
-  const trained = trainableTensors(namedRows(tree, weights, (name) => checkpoint.entries.has(name)));
-  return { language: miniMaxM1.build(device, config, weights), trained };
+  const tensors = namedRows(tree, weights, (name) => checkpoint.entries.has(name));
+  const language = { ...miniMaxM1.build(device, config, weights), tensors };
+  return { language, trained: trainableTensors(tensors) };
 }
 
 /** Ids without meaning, the same each time. */
@@ -175,16 +179,4 @@ function randomTexts(count: number, length: number, vocabSize: number): number[]
     return Math.floor((state / 2 ** 32) * vocabSize);
   };
   return Array.from({ length: count }, () => Array.from({ length }, next));
-}
-
-function trainOperations(
-  { parameters, state }: LanguageModel,
-  shape: TrainShape,
-  tokens: number,
-  sequence: number,
-): number {
-  const width = trainShapes[shape].heads * HEAD_DIM;
-  const softmax = 6 * sequence * width * state.softmaxLayers;
-  const lightning = 12 * width * HEAD_DIM * state.lightningLayers;
-  return tokens * (6 * parameters.active + softmax + lightning);
 }

@@ -16,6 +16,7 @@ import {
 } from "../../train/node/run-training.js";
 import { Trainer } from "../../train/trainer.js";
 import { parseTrainingConfig, type TrainingConfig } from "../../train/training-config.js";
+import { trainingMemory } from "../../train/training-memory.js";
 import { catchInterrupts } from "../interrupt.js";
 import type { DeviceOptions } from "../model-options.js";
 import { bytesText, InputError, InterruptedError, print, printJson, progressLine, say, UsageError } from "../output.js";
@@ -46,8 +47,7 @@ export async function train(path: string, flags: TrainFlags): Promise<void> {
     await using device = await open({
       prefer: flags.device,
       cpu: flags.threads === undefined ? {} : { threads: flags.threads },
-      // Every step asks for the same blocks again, gigabytes of them: a block that went back to the driver is cleared anew.
-      webgpu: { maxPooledBytes: Number.POSITIVE_INFINITY },
+      webgpu: trainingMemory,
     });
     // A checkpoint of adapters has no model of its own.
     const checkpoint = config.lora ? undefined : before?.path;
